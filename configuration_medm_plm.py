@@ -1,0 +1,313 @@
+"""Configuration of MedM-PLM: one note encoder, one code encoder, and the module that joins them.
+
+The defaults are the values of Liu et al. (2022), section III-B; where the paper is silent the choice is
+explained in `docs/design_decisions.md`. This file travels to the Hub and imports nothing but transformers
+and huggingface_hub.
+"""
+
+import difflib
+from dataclasses import fields
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+# Encoders that read a note bidirectionally and whose layers can be counted and frozen. A closed list,
+# because a nested configuration comes from a downloaded file and must never choose code to run.
+TEXT_MODEL_TYPES = (
+    "bert",
+    "camembert",
+    "distilbert",
+    "electra",
+    "ernie",
+    "megatron-bert",
+    "modernbert",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+)
+EMBEDDING_TYPES = ("ontology", "plain")
+TEXT_POOLINGS = ("cls", "mean")
+PRETRAINING_TARGETS = ("masked", "all")
+NUM_LIVE_TEXT_LAYERS = 2
+"""The paper trains the last two of twelve layers; another encoder keeps two live layers as well."""
+
+# Upper bounds: a configuration read from a file must not be able to ask for an absurd amount of memory.
+MAX_VOCABULARY_SIZE = 2_000_000
+MAX_WIDTH = 65_536
+MAX_DEPTH = 256
+
+
+def _refuse(field: str, value: Any, expected: str, remedy: str) -> None:
+    raise ValueError(f"`{field}` is {value!r}, but {expected}. {remedy}")
+
+
+def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        _refuse(field, value, f"must be one of {', '.join(choices)}", f"Choose one of them for `{field}`.")
+
+
+def _check_range(field: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        _refuse(field, value, f"must lie between {low} and {high}", f"Set `{field}` within these bounds.")
+
+
+def _refuse_misspelt_fields(config_class: type, unknown: dict[str, Any]) -> None:
+    """A near miss of a real field is a typing error, which transformers would store silently."""
+    known = [field.name for field in fields(config_class)]
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+        if near:
+            _refuse(
+                name,
+                unknown[name],
+                f"{config_class.__name__} has no such field",
+                f"Did you mean `{near[0]}`?",
+            )
+
+
+@strict
+class MedMPLMCodeConfig(PreTrainedConfig):
+    r"""Shape of the encoder that reads the diagnosis and medication codes of a visit.
+
+    Args:
+        vocab_size (`int`, defaults to 6805): number of special tokens and codes that can be predicted. The
+            paper has 6,646 diagnoses and 155 medications; four special tokens come first.
+        num_ontology_nodes (`int`, *optional*): rows of the node table, the codes and then the inner nodes of
+            the ontologies (categories, blocks, chapters, roots). Defaults to `vocab_size`, a vocabulary
+            without inner nodes.
+        max_ontology_depth (`int`, defaults to 4): largest number of ancestors of a code.
+        embedding_type (`str`, defaults to `"ontology"`): `"ontology"` passes messages over the code hierarchy
+            (equations 1 and 2); `"plain"` is an ordinary embedding, as in Med-BERT.
+        ontology_embedding_size (`int`, defaults to 75): width of one head of the ontology attention; heads
+            times this width must give `hidden_size`.
+        ontology_num_attention_heads (`int`, defaults to 4): heads of the ontology attention, concatenated.
+        ontology_negative_slope (`float`, defaults to 0.2): slope of the LeakyReLU that scores an edge.
+        type_vocab_size (`int`, defaults to 3): kinds of code; 0 special, 1 diagnosis, 2 medication.
+        hidden_size (`int`, defaults to 300), num_hidden_layers (`int`, defaults to 2), num_attention_heads
+            (`int`, defaults to 2), intermediate_size (`int`, defaults to 300): shape of the Transformer over
+                the codes.
+        hidden_act (`str`, defaults to `"gelu"`): activation of the feed-forward layers.
+        hidden_dropout_prob (`float`, defaults to 0.1), attention_probs_dropout_prob (`float`, defaults to
+            0.1).
+        max_code_length (`int`, defaults to 61): longest code sequence, its `[CLS]` included. Codes are a set
+            and have no positions, so this bounds the tokenizer and not the model.
+        initializer_range (`float`, defaults to 0.02), layer_norm_eps (`float`, defaults to 1e-12).
+        pad_token_id (`int`, defaults to 0), cls_token_id (`int`, defaults to 1): ids of the code vocabulary.
+
+    Raises:
+        StrictDataclassError, ValueError: for values that cannot work; the message names field and remedy.
+    """
+
+    model_type = "medm_plm_code"
+    base_config_key = "code_config"
+    # Read by transformers' BertLayer; a set of codes is never decoded.
+    is_decoder = False
+    add_cross_attention = False
+
+    vocab_size: int = 6805
+    num_ontology_nodes: int | None = None
+    max_ontology_depth: int = 4
+    embedding_type: str = "ontology"
+    ontology_embedding_size: int = 75
+    ontology_num_attention_heads: int = 4
+    ontology_negative_slope: float | int = 0.2
+    type_vocab_size: int = 3
+    hidden_size: int = 300
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 2
+    intermediate_size: int = 300
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float | int = 0.1
+    attention_probs_dropout_prob: float | int = 0.1
+    max_code_length: int = 61
+    initializer_range: float | int = 0.02
+    layer_norm_eps: float | int = 1e-12
+    pad_token_id: int | None = 0
+    cls_token_id: int = 1
+
+    def __post_init__(self, **kwargs):
+        _refuse_misspelt_fields(type(self), kwargs)
+        if self.num_ontology_nodes is None:
+            self.num_ontology_nodes = self.vocab_size
+        super().__post_init__(**kwargs)
+
+    def validate_sizes(self):
+        _check_range("vocab_size", self.vocab_size, 5, MAX_VOCABULARY_SIZE)
+        _check_range("num_ontology_nodes", self.num_ontology_nodes, self.vocab_size, MAX_VOCABULARY_SIZE)
+        _check_range("max_ontology_depth", self.max_ontology_depth, 0, MAX_DEPTH)
+        _check_range("type_vocab_size", self.type_vocab_size, 1, MAX_WIDTH)
+        _check_range("num_hidden_layers", self.num_hidden_layers, 1, MAX_DEPTH)
+        _check_range("intermediate_size", self.intermediate_size, 1, MAX_WIDTH)
+        _check_range("max_code_length", self.max_code_length, 2, MAX_WIDTH)
+        for field in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            _check_range(field, getattr(self, field), 0.0, 1.0)
+
+    def validate_heads(self):
+        _check_range("hidden_size", self.hidden_size, 1, MAX_WIDTH)
+        _check_range("num_attention_heads", self.num_attention_heads, 1, self.hidden_size)
+        if self.hidden_size % self.num_attention_heads:
+            _refuse(
+                "hidden_size",
+                self.hidden_size,
+                f"must be a multiple of `num_attention_heads` ({self.num_attention_heads})",
+                "Change one of the two.",
+            )
+
+    def validate_embedding(self):
+        _check_choice("embedding_type", self.embedding_type, EMBEDDING_TYPES)
+        width = self.ontology_num_attention_heads * self.ontology_embedding_size
+        if self.embedding_type == "ontology" and width != self.hidden_size:
+            _refuse(
+                "ontology_embedding_size",
+                self.ontology_embedding_size,
+                f"times `ontology_num_attention_heads` ({self.ontology_num_attention_heads}) it must give "
+                f"`hidden_size` ({self.hidden_size})",
+                "Change one of the three, or set `embedding_type='plain'`.",
+            )
+
+
+@strict
+class MedMPLMConfig(PreTrainedConfig):
+    r"""Configuration of every MedM-PLM model: a text encoder, a code encoder, the cross-modal module and the
+    heads.
+
+    Args:
+        text_config (`PreTrainedConfig` or `dict`, *optional*): the note encoder, one of `TEXT_MODEL_TYPES`;
+            BERT-base by default (12 layers, 768 wide, 12 heads, 512 tokens).
+        code_config (`MedMPLMCodeConfig` or `dict`, *optional*): the code encoder.
+        use_cross_modal (`bool`, defaults to `True`): `False` removes the cross-modal module, the paper's
+            ablation: the augmented vectors are then the pooled ones.
+        cross_modal_num_attention_heads (`int`, defaults to 1): heads of equations 6 and 7.
+        text_pooling (`str`, defaults to `"cls"`): visit-level text state, the first token or the mean over
+            tokens.
+        num_frozen_text_layers (`int`, *optional*): the text embeddings and this many first layers are not
+            trained and run in evaluation mode. Defaults to all but the last two (10 of 12); 0 trains
+            everything.
+        pretraining_target (`str`, defaults to `"masked"`): `"masked"` predicts the masked codes by
+            cross-entropy (equations 8 and 9), `"all"` every code of the visit by binary cross-entropy.
+        classifier_num_hidden_layers (`int`, defaults to 1): hidden layers of the task heads.
+        classifier_hidden_size (`int`, *optional*): their width; defaults to the width of the head's input.
+        classifier_dropout (`float`, defaults to 0.1).
+        hidden_act (`str`, defaults to `"gelu"`): activation of the pre-training and task heads.
+        initializer_range (`float`, defaults to 0.02): standard deviation of new weights outside the two
+            encoders.
+
+    Raises:
+        StrictDataclassError, ValueError: for values that cannot work; the message names field and remedy.
+
+    Example:
+
+    ```python
+    >>> from configuration_medm_plm import MedMPLMConfig
+    >>> config = MedMPLMConfig(code_config={"vocab_size": 1000})
+    >>> config.num_frozen_text_layers, config.code_config.hidden_size
+    (10, 300)
+
+    ```
+    """
+
+    model_type = "medm_plm"
+    sub_configs = {"text_config": AutoConfig, "code_config": MedMPLMCodeConfig}
+    # Evaluation gathers every other output on every process; all but the scores would fill the memory.
+    keys_to_ignore_at_inference = [
+        "t2c_loss",
+        "c2c_loss",
+        "text_last_hidden_state",
+        "code_last_hidden_state",
+        "text_pooler_output",
+        "code_pooler_output",
+        "text_augmented_output",
+        "code_augmented_output",
+        "hidden_states",
+        "attentions",
+        "code_hidden_states",
+        "code_attentions",
+        "note_token_attentions",
+        "code_token_attentions",
+    ]
+
+    text_config: PreTrainedConfig | dict | None = None
+    code_config: PreTrainedConfig | dict | None = None
+    use_cross_modal: bool = True
+    cross_modal_num_attention_heads: int = 1
+    text_pooling: str = "cls"
+    num_frozen_text_layers: int | None = None
+    pretraining_target: str = "masked"
+    classifier_num_hidden_layers: int = 1
+    classifier_hidden_size: int | None = None
+    classifier_dropout: float | int = 0.1
+    hidden_act: str = "gelu"
+    initializer_range: float | int = 0.02
+
+    def __post_init__(self, **kwargs):
+        _refuse_misspelt_fields(type(self), kwargs)
+        self.text_config = _as_text_config(self.text_config)
+        if self.code_config is None:
+            self.code_config = MedMPLMCodeConfig()
+        elif isinstance(self.code_config, dict):
+            self.code_config = MedMPLMCodeConfig(**self.code_config)
+        if self.num_frozen_text_layers is None:
+            self.num_frozen_text_layers = max(0, self.text_config.num_hidden_layers - NUM_LIVE_TEXT_LAYERS)
+        super().__post_init__(**kwargs)
+
+    def validate_choices(self):
+        _check_choice("text_pooling", self.text_pooling, TEXT_POOLINGS)
+        _check_choice("pretraining_target", self.pretraining_target, PRETRAINING_TARGETS)
+        _check_range(
+            "num_frozen_text_layers", self.num_frozen_text_layers, 0, self.text_config.num_hidden_layers
+        )
+        _check_range("classifier_num_hidden_layers", self.classifier_num_hidden_layers, 0, MAX_DEPTH)
+        _check_range("classifier_hidden_size", self.classifier_hidden_size or 1, 1, MAX_WIDTH)
+        _check_range("classifier_dropout", self.classifier_dropout, 0.0, 1.0)
+
+    def validate_text_sizes(self):
+        for field in ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"):
+            limit = {"num_hidden_layers": MAX_DEPTH, "hidden_size": MAX_WIDTH}.get(field, MAX_VOCABULARY_SIZE)
+            _check_range(f"text_config.{field}", getattr(self.text_config, field), 1, limit)
+
+    def validate_cross_modal(self):
+        widths = (self.text_config.hidden_size, self.code_config.hidden_size)
+        if self.cross_modal_num_attention_heads < 1 or any(
+            w % self.cross_modal_num_attention_heads for w in widths
+        ):
+            _refuse(
+                "cross_modal_num_attention_heads",
+                self.cross_modal_num_attention_heads,
+                f"must divide the hidden sizes of the text and the code encoder {widths}",
+                "Use 1, the paper's value.",
+            )
+
+    @classmethod
+    def from_text_code_configs(
+        cls, text_config: PreTrainedConfig, code_config: MedMPLMCodeConfig, **kwargs: Any
+    ) -> "MedMPLMConfig":
+        """Join the configurations of a note encoder and a code encoder.
+
+        Args:
+            text_config: configuration of a published text encoder.
+            code_config: configuration of the code encoder.
+            kwargs: further fields of this class.
+
+        Returns:
+            The joint configuration; the arguments are copied.
+        """
+        return cls(text_config=text_config.to_dict(), code_config=code_config.to_dict(), **kwargs)
+
+
+def _as_text_config(text_config: PreTrainedConfig | dict | None) -> PreTrainedConfig:
+    """Build the note encoder's configuration from a closed list of classes, never from remote code."""
+    text_config = {} if text_config is None else text_config
+    if isinstance(text_config, PreTrainedConfig):
+        _check_choice("text_config.model_type", text_config.model_type, TEXT_MODEL_TYPES)
+        return text_config
+    fields_of_text = {name: value for name, value in text_config.items() if name != "auto_map"}
+    model_type = fields_of_text.pop("model_type", "bert")
+    _check_choice("text_config.model_type", model_type, TEXT_MODEL_TYPES)
+    return AutoConfig.for_model(model_type, **fields_of_text)
+
+
+MedMPLMCodeConfig.register_for_auto_class()
+MedMPLMConfig.register_for_auto_class()
+
+__all__ = ["MedMPLMCodeConfig", "MedMPLMConfig"]

@@ -1,0 +1,1170 @@
+"""MedM-PLM (Liu et al. 2022): a language model over the notes and the codes of hospital visits.
+
+Axes: batch (visits, or patients where a visits axis follows), visits, words, codes, nodes (of the code
+hierarchies), heads, hidden, labels. Equation numbers are those of the paper; deviations are argued in
+`docs/design_decisions.md`. This file travels to the Hub and imports nothing but torch and transformers.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.bert.modeling_bert import BertLayer, BertSelfAttention
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, logging
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+try:
+    from .configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig
+except ImportError:  # imported as a top-level module (checkout, wheel), not from the Hub
+    if __package__:
+        raise
+    from configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig
+
+
+logger = logging.get_logger(__name__)
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_medm_plm.MedMPLMConfig",
+    "AutoModel": "modeling_medm_plm.MedMPLMModel",
+    "AutoModelForPreTraining": "modeling_medm_plm.MedMPLMForPreTraining",
+    "AutoModelForSequenceClassification": "modeling_medm_plm.MedMPLMForICDCoding",
+}
+"""Every saved folder names all of these, whichever class was saved, so that any Auto class can open it."""
+
+
+VISIT_VECTORS = ("text_pooler_output", "code_pooler_output", "text_augmented_output", "code_augmented_output")
+"""The fields of the outputs that hold one vector per visit."""
+
+
+@dataclass
+class MedMPLMModelOutput(ModelOutput):
+    """What the encoders and the cross-modal module say about a visit; a missing modality leaves None.
+
+    Args:
+        text_last_hidden_state (`torch.FloatTensor` of shape `(batch, words, hidden)`): token states of the
+            note, Z_W.
+        code_last_hidden_state (`torch.FloatTensor` of shape `(batch, codes, hidden)`): states of the codes,
+            Z_C.
+        text_pooler_output (`torch.FloatTensor` of shape `(batch, hidden)`): visit-level text state, z_W.
+        code_pooler_output (`torch.FloatTensor` of shape `(batch, hidden)`): visit-level code state, z_C.
+        text_augmented_output (`torch.FloatTensor` of shape `(batch, hidden)`): R_Text of equation 7.
+        code_augmented_output (`torch.FloatTensor` of shape `(batch, hidden)`): R_Code of equation 6.
+        hidden_states, attentions: of the text encoder, one per layer, on request.
+        code_hidden_states, code_attentions: of the code encoder, one per layer, on request.
+        note_token_attentions (`torch.FloatTensor` of shape `(batch, heads, words)`): weights with which the
+            codes look at the note (equation 6), with `output_attentions=True`.
+        code_token_attentions (`torch.FloatTensor` of shape `(batch, heads, codes)`): weights with which the
+            note looks at the codes (equation 7), with `output_attentions=True`.
+    """
+
+    text_last_hidden_state: torch.FloatTensor | None = None
+    code_last_hidden_state: torch.FloatTensor | None = None
+    text_pooler_output: torch.FloatTensor | None = None
+    code_pooler_output: torch.FloatTensor | None = None
+    text_augmented_output: torch.FloatTensor | None = None
+    code_augmented_output: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    code_hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    code_attentions: tuple[torch.FloatTensor, ...] | None = None
+    note_token_attentions: torch.FloatTensor | None = None
+    code_token_attentions: torch.FloatTensor | None = None
+
+
+@dataclass
+class MedMPLMForPreTrainingOutput(ModelOutput):
+    """Scores and losses of Text-to-Code and Code-to-Code prediction, then the fields of
+    [`MedMPLMModelOutput`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`): equation 10, the sum of the two losses.
+        t2c_loss, c2c_loss (`torch.FloatTensor` of shape `()`): equations 8 and 9.
+        t2c_logits, c2c_logits (`torch.FloatTensor` of shape `(batch, vocab_size)`): scores of every code.
+    """
+
+    loss: torch.FloatTensor | None = None
+    t2c_logits: torch.FloatTensor | None = None
+    c2c_logits: torch.FloatTensor | None = None
+    t2c_loss: torch.FloatTensor | None = None
+    c2c_loss: torch.FloatTensor | None = None
+    text_last_hidden_state: torch.FloatTensor | None = None
+    code_last_hidden_state: torch.FloatTensor | None = None
+    text_pooler_output: torch.FloatTensor | None = None
+    code_pooler_output: torch.FloatTensor | None = None
+    text_augmented_output: torch.FloatTensor | None = None
+    code_augmented_output: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    code_hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    code_attentions: tuple[torch.FloatTensor, ...] | None = None
+    note_token_attentions: torch.FloatTensor | None = None
+    code_token_attentions: torch.FloatTensor | None = None
+
+
+@dataclass
+class MedMPLMClassifierOutput(ModelOutput):
+    """Scores of a task head, then the fields of [`MedMPLMModelOutput`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`): binary cross-entropy, when labels are given.
+        logits (`torch.FloatTensor` of shape `(batch, labels)`, or `(batch, visits, labels)` for medication
+            recommendation): scores before the sigmoid.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    text_last_hidden_state: torch.FloatTensor | None = None
+    code_last_hidden_state: torch.FloatTensor | None = None
+    text_pooler_output: torch.FloatTensor | None = None
+    code_pooler_output: torch.FloatTensor | None = None
+    text_augmented_output: torch.FloatTensor | None = None
+    code_augmented_output: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    code_hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    code_attentions: tuple[torch.FloatTensor, ...] | None = None
+    note_token_attentions: torch.FloatTensor | None = None
+    code_token_attentions: torch.FloatTensor | None = None
+
+
+def ancestors_of(nodes: torch.LongTensor, node_parents: torch.LongTensor, max_depth: int) -> torch.LongTensor:
+    """List the ancestors of each node, nearest first.
+
+    Args:
+        nodes (`torch.LongTensor` of shape `(nodes,)`): node ids.
+        node_parents (`torch.LongTensor` of shape `(all nodes,)`): parent of each node, -1 at roots.
+        max_depth (`int`): how many steps to go up.
+
+    Returns:
+        `torch.LongTensor` of shape `(nodes, max_depth)`, filled up with -1 above the root.
+    """
+    steps = []
+    current = nodes
+    for _ in range(max_depth):
+        current = torch.where(current < 0, current, node_parents[current.clamp(min=0)])
+        steps.append(current)
+    if not steps:
+        return nodes.new_empty((nodes.shape[0], 0))
+    return torch.stack(steps, dim=1)
+
+
+class MedMPLMOntologyGAT(nn.Module):
+    """One graph attention (GAT) layer over trees, which serves both stages of the ontology embedding.
+
+    The layer of Velickovic et al. (2018): a node weighs the linear images of its senders, itself among them,
+    by a softmax over the senders of a LeakyReLU score. Equals `torch_geometric.nn.GATConv` on the same
+    edges. Messages are summed at the receiver; the authors' code sums them at the sender, so no ancestor
+    ever reaches a code there.
+    """
+
+    def __init__(self, config: MedMPLMCodeConfig):
+        super().__init__()
+        self.num_heads = config.ontology_num_attention_heads
+        self.head_size = config.ontology_embedding_size
+        self.negative_slope = config.ontology_negative_slope
+        self.projection = nn.Linear(config.hidden_size, self.num_heads * self.head_size, bias=False)
+        self.receiver_weight = nn.Parameter(torch.empty(self.num_heads, self.head_size))
+        self.sender_weight = nn.Parameter(torch.empty(self.num_heads, self.head_size))
+        self.bias = nn.Parameter(torch.empty(self.num_heads * self.head_size))
+
+    def project(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Images of the nodes `(nodes, heads, head size)`, their scores as receiver and as sender."""
+        images = self.projection(nodes).view(-1, self.num_heads, self.head_size)
+        return images, (images * self.receiver_weight).sum(-1), (images * self.sender_weight).sum(-1)
+
+    def gather_children(self, nodes: torch.Tensor, parents: torch.LongTensor) -> torch.Tensor:
+        """Equation 1: every node attends to its direct children and itself.
+
+        Args:
+            nodes (`torch.FloatTensor` of shape `(nodes, hidden)`): node vectors.
+            parents (`torch.LongTensor` of shape `(nodes,)`): row of each node's parent, -1 at roots.
+
+        Returns:
+            `torch.FloatTensor` of shape `(nodes, hidden)`.
+        """
+        images, as_receiver, as_sender = self.project(nodes)
+        has_parent = (parents >= 0).unsqueeze(-1)
+        receivers = torch.where(parents >= 0, parents, 0)
+        own_score = nn.functional.leaky_relu(as_receiver + as_sender, self.negative_slope)
+        child_score = nn.functional.leaky_relu(as_receiver[receivers] + as_sender, self.negative_slope)
+        child_score = child_score.masked_fill(~has_parent, torch.finfo(child_score.dtype).min)
+
+        index = receivers.unsqueeze(-1).expand_as(child_score)
+        # The maximum only keeps exp() in range and cancels in the ratio, so no gradient flows through it.
+        highest = own_score.detach().scatter_reduce(0, index, child_score.detach(), reduce="amax")
+        own_weight = torch.exp(own_score - highest)
+        child_weight = torch.exp(child_score - highest[receivers]) * has_parent
+        total = own_weight.scatter_add(0, index, child_weight)
+        messages = images * own_weight.unsqueeze(-1)
+        messages = messages.index_add(0, receivers, images * child_weight.unsqueeze(-1))
+        return (messages / total.unsqueeze(-1)).flatten(1) + self.bias
+
+    def gather_ancestors(self, nodes: torch.Tensor, ancestors: torch.LongTensor) -> torch.Tensor:
+        """Equation 2: each of the first nodes attends to all its ancestors and itself.
+
+        Args:
+            nodes (`torch.FloatTensor` of shape `(nodes, hidden)`): node vectors after the first stage.
+            ancestors (`torch.LongTensor` of shape `(receivers, depth)`): rows of the ancestors of the first
+                `receivers` nodes, -1 where there is none.
+
+        Returns:
+            `torch.FloatTensor` of shape `(receivers, hidden)`.
+        """
+        images, as_receiver, as_sender = self.project(nodes)
+        rows = torch.arange(ancestors.shape[0], device=nodes.device)
+        senders = torch.cat([rows.unsqueeze(1), ancestors], dim=1)  # (receivers, 1 + depth)
+        absent = senders < 0
+        senders = senders.clamp(min=0)
+        scores = as_receiver[rows].unsqueeze(1) + as_sender[senders]  # (receivers, 1 + depth, heads)
+        scores = nn.functional.leaky_relu(scores, self.negative_slope)
+        scores = scores.masked_fill(absent.unsqueeze(-1), torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=1)
+        return (weights.unsqueeze(-1) * images[senders]).sum(dim=1).flatten(1) + self.bias
+
+
+class MedMPLMOntologyEmbedding(nn.Embedding):
+    """Embedding of codes that knows their place in the ICD and ATC hierarchies (equations 1 and 2).
+
+    The weight holds one vector per node: special tokens and codes first, inner nodes after them. Two rounds
+    of one graph attention layer turn it into the vectors that are looked up. The tree is a persistent
+    integer buffer, so a downloaded checkpoint needs no ontology file.
+    """
+
+    def __init__(self, config: MedMPLMCodeConfig):
+        super().__init__(config.num_ontology_nodes, config.hidden_size)
+        self.max_depth = config.max_ontology_depth
+        self.graph_attention = MedMPLMOntologyGAT(config)
+        self.register_buffer("node_parents", torch.full((config.num_ontology_nodes,), -1), persistent=True)
+        self._table: tuple[tuple, torch.Tensor] | None = None
+
+    def forward(self, input_ids: torch.LongTensor) -> torch.Tensor:
+        """Look up the vectors of codes.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, codes)`): code ids; ids of inner nodes are
+                allowed and stand for a code that is only known by its place in the hierarchy.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch, codes, hidden)`.
+        """
+        if _is_traced():
+            return nn.functional.embedding(input_ids, self.full_table())
+        if not torch.is_grad_enabled():
+            return nn.functional.embedding(input_ids, self._cached_table())
+        distinct, position = torch.unique(input_ids, return_inverse=True)
+        return nn.functional.embedding(position, self.partial_table(distinct))
+
+    def full_table(self) -> torch.Tensor:
+        """Vectors of all nodes `(nodes, hidden)`."""
+        every_node = torch.arange(self.num_embeddings, device=self.weight.device)
+        gathered = self.graph_attention.gather_children(self.weight, self.node_parents)
+        ancestors = ancestors_of(every_node, self.node_parents, self.max_depth)
+        return self.graph_attention.gather_ancestors(gathered, ancestors)
+
+    def partial_table(self, nodes: torch.LongTensor) -> torch.Tensor:
+        """Rows of `full_table`, computed from nothing but the subtrees they need.
+
+        A node needs its ancestors (stage two), and all of these need their children (stage one). Nothing
+        else can change the result, so the gradients are those of the full computation as well.
+
+        Args:
+            nodes (`torch.LongTensor` of shape `(nodes,)`): distinct node ids.
+
+        Returns:
+            `torch.FloatTensor` of shape `(nodes, hidden)`.
+        """
+        ancestors = ancestors_of(nodes, self.node_parents, self.max_depth)
+        is_receiver = torch.zeros(self.num_embeddings, dtype=torch.bool, device=nodes.device)
+        is_receiver[nodes] = True
+        is_receiver[ancestors[ancestors >= 0]] = True
+        is_needed = is_receiver | (is_receiver[self.node_parents.clamp(min=0)] & (self.node_parents >= 0))
+        is_needed[nodes] = False
+        needed = torch.cat([nodes, is_needed.nonzero().squeeze(1)])  # the asked nodes stay in front
+
+        row_of_node = torch.full_like(self.node_parents, -1)
+        row_of_node[needed] = torch.arange(needed.shape[0], device=nodes.device)
+        parents = self.node_parents[needed]
+        parent_rows = torch.where(parents < 0, parents, row_of_node[parents.clamp(min=0)])
+        ancestor_rows = torch.where(ancestors < 0, ancestors, row_of_node[ancestors.clamp(min=0)])
+        gathered = self.graph_attention.gather_children(self.weight[needed], parent_rows)
+        return self.graph_attention.gather_ancestors(gathered, ancestor_rows)
+
+    def _cached_table(self) -> torch.Tensor:
+        """The full table, computed once and again only when a weight or the tree has changed."""
+        sources = [*self.parameters(), self.node_parents]
+        key = tuple((id(source), _version(source), source.device, source.dtype) for source in sources)
+        if self._table is None or self._table[0] != key:
+            self._table = (key, self.full_table())
+        return self._table[1]
+
+
+class MedMPLMCodeEmbeddings(nn.Module):
+    """Sum of a code's and its kind's vector, normalised. A visit's codes are a set, without positions."""
+
+    def __init__(self, config: MedMPLMCodeConfig):
+        super().__init__()
+        if config.embedding_type == "ontology":
+            self.word_embeddings: nn.Embedding = MedMPLMOntologyEmbedding(config)
+        else:
+            self.word_embeddings = nn.Embedding(config.num_ontology_nodes, config.hidden_size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None,
+        token_type_ids: torch.LongTensor | None,
+        inputs_embeds: torch.FloatTensor | None,
+    ) -> torch.Tensor:
+        if inputs_embeds is None:
+            inputs_embeds = self.word_embeddings(input_ids)
+        if token_type_ids is None:
+            token_type_ids = torch.zeros(
+                inputs_embeds.shape[:-1], dtype=torch.long, device=inputs_embeds.device
+            )
+        embeddings = inputs_embeds + self.token_type_embeddings(token_type_ids)
+        return self.dropout(self.LayerNorm(embeddings))  # (batch, codes, hidden)
+
+
+class MedMPLMPreTrainedModel(PreTrainedModel):
+    """Weights, saving, loading and freezing, common to all MedM-PLM models."""
+
+    config: MedMPLMConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    input_modalities = ("text",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["BertLayer", "MedMPLMCodeEmbeddings"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _auto_class = "AutoModel"
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, MedMPLMOntologyGAT):
+            # Glorot, as in the graph attention paper: two rounds with small normal weights would shrink the
+            # codes' vectors to a tenth of the type embedding they are added to.
+            for weight in (module.projection.weight, module.receiver_weight, module.sender_weight):
+                init.xavier_uniform_(weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, MedMPLMOntologyEmbedding):
+            init.copy_(module.node_parents, torch.full_like(module.node_parents, -1))
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def _encode(self, **inputs: Any) -> MedMPLMModelOutput:
+        """Run the base model of a head; a visit without codes is `[CLS]` alone."""
+        if inputs.get("code_input_ids") is None and inputs.get("code_inputs_embeds") is None:
+            note = inputs["input_ids"] if inputs.get("input_ids") is not None else inputs["inputs_embeds"]
+            cls = self.config.code_config.cls_token_id
+            inputs["code_input_ids"] = torch.full((note.shape[0], 1), cls, device=note.device)
+        return self.model(return_dict=True, **inputs)
+
+    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
+        """Save weights, configuration and code so that every Auto class can open the folder."""
+        auto_map = dict(AUTO_MAP)
+        if isinstance(self, MedMPLMVisitClassifier | MedMPLMForMedicationRecommendation):
+            auto_map["AutoModelForSequenceClassification"] = f"modeling_medm_plm.{type(self).__name__}"
+        if isinstance(self.config, PreTrainedConfig) and self.config.model_type == MedMPLMConfig.model_type:
+            self.config.auto_map = {**(getattr(self.config, "auto_map", None) or {}), **auto_map}
+        super().save_pretrained(save_directory, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint. Loading replaces the parameters, so the frozen text layers are frozen again."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        for module in model.modules():
+            if isinstance(module, MedMPLMModel):
+                module.freeze_text_layers()
+        return loaded
+
+    @classmethod
+    def from_text_pretrained(
+        cls,
+        text_model_name_or_path: str,
+        code_config: MedMPLMCodeConfig | dict | None = None,
+        node_parents: list[int] | torch.LongTensor | None = None,
+        text_model_kwargs: dict[str, Any] | None = None,
+        **config_fields: Any,
+    ) -> "MedMPLMPreTrainedModel":
+        """Build a model whose text encoder is a published one; everything else is new.
+
+        Args:
+            text_model_name_or_path (`str`): a checkpoint of one of the allowed text model types.
+            code_config ([`MedMPLMCodeConfig`] or `dict`, *optional*): shape of the code encoder.
+            node_parents (`list[int]` or `torch.LongTensor`, *optional*): see [`~MedMPLMModel.set_ontology`].
+            text_model_kwargs (`dict`, *optional*): passed on to loading the text encoder, for
+                instance `revision`.
+            config_fields: fields of [`MedMPLMConfig`].
+
+        Returns:
+            The model, in evaluation mode.
+
+        Raises:
+            ValueError: if the checkpoint is of a type that MedM-PLM does not read.
+        """
+        text_model_kwargs = dict(text_model_kwargs or {})
+        text_config = AutoConfig.from_pretrained(text_model_name_or_path, **text_model_kwargs)
+        config = MedMPLMConfig(text_config=text_config, code_config=code_config, **config_fields)
+        dtype = text_model_kwargs.pop("dtype", torch.float32)
+        text_model = AutoModel.from_pretrained(
+            text_model_name_or_path,
+            config=text_config,
+            dtype=dtype,
+            **_without_pooler(text_config),
+            **text_model_kwargs,
+        )
+        model = cls(config).to(dtype)
+        base = model if isinstance(model, MedMPLMModel) else model.model
+        base.text_model.load_state_dict(text_model.state_dict())
+        if node_parents is not None:
+            base.set_ontology(node_parents)
+        return model.eval()
+
+
+class MedMPLMCodeModel(MedMPLMPreTrainedModel):
+    """Encoder of a visit's codes (equations 1, 2, 5): ontology embedding, Transformer without positions."""
+
+    config: MedMPLMCodeConfig
+    _can_record_outputs = {"hidden_states": BertLayer, "attentions": BertSelfAttention}
+
+    def __init__(self, config: MedMPLMCodeConfig):
+        super().__init__(config)
+        self.embeddings = MedMPLMCodeEmbeddings(config)
+        self.layers = nn.ModuleList([BertLayer(config, layer_idx=i) for i in range(config.num_hidden_layers)])
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embeddings.word_embeddings = value
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """Refused: a code stands in a tree, so a vocabulary cannot grow without its hierarchy.
+
+        Raises:
+            ValueError: always, with the remedy.
+        """
+        raise ValueError(
+            "The code vocabulary cannot be resized, because every code has a place in its ontology. Build a "
+            "model with the new vocabulary (`code_config.vocab_size`, `num_ontology_nodes`) and call "
+            "`set_ontology` on it."
+        )
+
+    def set_ontology(self, node_parents: list[int] | torch.LongTensor) -> None:
+        """Give the codes their places in the hierarchies; see [`~MedMPLMModel.set_ontology`]."""
+        embedding = self.embeddings.word_embeddings
+        if not isinstance(embedding, MedMPLMOntologyEmbedding):
+            raise ValueError("`embedding_type` is 'plain', which has no ontology. Set it to 'ontology'.")
+        parents = torch.as_tensor(node_parents, dtype=torch.long, device=embedding.node_parents.device)
+        _check_node_parents(parents, self.config)
+        embedding.node_parents.copy_(parents)
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
+        """Encode the codes of visits.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, codes)`): `[CLS]`, then the codes.
+            attention_mask (`torch.Tensor` of shape `(batch, codes)`, *optional*): 1 at codes, 0 at padding.
+            token_type_ids (`torch.LongTensor` of shape `(batch, codes)`, *optional*): kind of each code.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch, codes, hidden)`, *optional*): in place of
+                `input_ids`.
+
+        Returns:
+            States `(batch, codes, hidden)` and the state of `[CLS]` as `pooler_output` `(batch, hidden)`.
+
+        Raises:
+            ValueError: unless exactly one of `input_ids` and `inputs_embeds` is given.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
+        hidden_states = self.embeddings(input_ids, token_type_ids, inputs_embeds)
+        mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
+        )
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, mask, **kwargs)
+        return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=hidden_states[:, 0])
+
+
+class MedMPLMCrossModalLayer(nn.Module):
+    """Let one modality's visit vector collect what the other modality says (equations 6 and 7).
+
+    The paper leaves the projections between the two widths open; ours are linear. One query meets many
+    tokens, so the key and value projections are applied to the query and to the collected vector instead of
+    to every token, which gives the same numbers for a fraction of the work. For the same reason the key
+    needs no bias: it would add the same score to every token.
+    """
+
+    def __init__(self, config: MedMPLMConfig, query_size: int, token_size: int):
+        super().__init__()
+        self.num_heads = config.cross_modal_num_attention_heads
+        self.head_size = query_size // self.num_heads
+        self.query = nn.Linear(query_size, query_size)
+        self.key = nn.Linear(token_size, query_size, bias=False)
+        self.value = nn.Linear(token_size, query_size)
+
+    def forward(
+        self, query: torch.Tensor, tokens: torch.Tensor, token_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Augment a visit vector.
+
+        Args:
+            query (`torch.FloatTensor` of shape `(batch, hidden)`): pooled state of the asking modality.
+            tokens (`torch.FloatTensor` of shape `(batch, tokens, other hidden)`): states of the answering
+                modality.
+            token_mask (`torch.Tensor` of shape `(batch, tokens)`, *optional*): true at real tokens, at least
+                one a row.
+
+        Returns:
+            The augmented vector `(batch, hidden)` and the weights `(batch, heads, tokens)`, which sum to one.
+        """
+        heads = (self.num_heads, self.head_size)
+        queries = self.query(query).unflatten(-1, heads)  # (batch, heads, head size)
+        key_weight = self.key.weight.unflatten(0, heads)
+        scores = torch.einsum("bhs,hst->bht", queries, key_weight)  # (batch, heads, other hidden)
+        scores = scores @ tokens.transpose(1, 2) / self.head_size**0.5  # (batch, heads, tokens)
+        if token_mask is not None:
+            scores = scores.masked_fill(~token_mask.bool().unsqueeze(1), torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=-1)
+        value_weight = self.value.weight.unflatten(0, heads)
+        collected = torch.einsum("bht,hst->bhs", weights @ tokens, value_weight).flatten(1) + self.value.bias
+        return query + collected, weights
+
+
+class MedMPLMModel(MedMPLMPreTrainedModel):
+    """The note encoder, the code encoder and the cross-modal module (equations 1 to 7).
+
+    Runs on notes and codes together, on notes alone and on codes alone.
+    """
+
+    def __init__(self, config: MedMPLMConfig):
+        super().__init__(config)
+        text_size, code_size = config.text_config.hidden_size, config.code_config.hidden_size
+        text_class = MODEL_MAPPING[type(config.text_config)]
+        # The pooler is left out: its weights would never get a gradient, which distributed training refuses.
+        self.text_model = text_class._from_config(config.text_config, **_without_pooler(config.text_config))
+        self.code_model = MedMPLMCodeModel._from_config(config.code_config)
+        if config.use_cross_modal:
+            self.text_cross_modal = MedMPLMCrossModalLayer(config, text_size, code_size)
+            self.code_cross_modal = MedMPLMCrossModalLayer(config, code_size, text_size)
+        self._text_arguments = frozenset(inspect.signature(self.text_model.forward).parameters)
+        self.post_init()
+        self.freeze_text_layers()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.text_model.set_input_embeddings(value)
+
+    def set_ontology(self, node_parents: list[int] | torch.LongTensor) -> None:
+        """Give the codes their places in the hierarchies.
+
+        Args:
+            node_parents (`list[int]` or `torch.LongTensor` of shape `(nodes,)`): row of the parent of each
+                node, -1 at special tokens and at roots.
+
+        Raises:
+            ValueError: if the length, a parent or the depth does not fit the configuration, or a node is its
+                own ancestor.
+        """
+        self.code_model.set_ontology(node_parents)
+
+    def frozen_text_modules(self) -> list[nn.Module]:
+        """The embeddings and first layers of the text encoder that `num_frozen_text_layers` freezes."""
+        num_frozen = self.config.num_frozen_text_layers
+        if not num_frozen:
+            return []
+        return [*_text_embeddings(self.text_model), *_text_layers(self.text_model)[:num_frozen]]
+
+    def freeze_text_layers(self) -> None:
+        """Stop training the frozen layers. May be called twice; called after building and loading."""
+        for module in self.frozen_text_modules():
+            module.requires_grad_(False)
+            module.eval()
+
+    def train(self, mode: bool = True) -> "MedMPLMModel":
+        """Frozen layers stay in evaluation mode: their output is then a function of the note alone."""
+        super().train(mode)
+        for module in self.frozen_text_modules():
+            module.eval()
+        return self
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        code_input_ids: torch.LongTensor | None = None,
+        code_attention_mask: torch.Tensor | None = None,
+        code_token_type_ids: torch.LongTensor | None = None,
+        code_inputs_embeds: torch.FloatTensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MedMPLMModelOutput:
+        """Encode visits.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, words)`, *optional*): note tokens.
+            attention_mask (`torch.Tensor` of shape `(batch, words)`, *optional*): 1 at tokens, 0 at padding.
+            token_type_ids, position_ids (`torch.LongTensor` of shape `(batch, words)`, *optional*): passed
+                on to the text encoder where it takes them.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch, words, hidden)`, *optional*): instead of
+                `input_ids`.
+            code_input_ids (`torch.LongTensor` of shape `(batch, codes)`, *optional*): `[CLS]`, then the
+                codes.
+            code_attention_mask (`torch.Tensor` of shape `(batch, codes)`, *optional*): 1 at codes, 0 at
+                padding.
+            code_token_type_ids (`torch.LongTensor` of shape `(batch, codes)`, *optional*): 0 special, 1
+                diagnosis, 2 medication.
+            code_inputs_embeds (`torch.FloatTensor` of shape `(batch, codes, hidden)`, *optional*): instead of
+                `code_input_ids`.
+            output_attentions (`bool`, *optional*): return the attention weights of both encoders (needs
+                `attn_implementation="eager"`) and of the cross-modal module.
+            output_hidden_states (`bool`, *optional*): return the states after every layer.
+
+        Returns:
+            [`MedMPLMModelOutput`]; with one modality only, the other one's fields are None and the augmented
+            vector is the pooled one.
+
+        Raises:
+            ValueError: if neither a note nor codes are given.
+        """
+        has_text = input_ids is not None or inputs_embeds is not None
+        has_codes = code_input_ids is not None or code_inputs_embeds is not None
+        if not has_text and not has_codes:
+            raise ValueError("Give `input_ids` (a note), `code_input_ids` (codes), or both.")
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        kwargs |= {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+
+        visit: dict[str, Any] = {}
+        if has_text:
+            optional = {"token_type_ids": token_type_ids, "position_ids": position_ids}
+            text = self.text_model(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                inputs_embeds=inputs_embeds,
+                **{k: v for k, v in optional.items() if v is not None and k in self._text_arguments},
+                **kwargs,
+            )
+            visit["text_last_hidden_state"] = text.last_hidden_state
+            visit["text_pooler_output"] = self._pool_text(text.last_hidden_state, attention_mask)
+            visit["hidden_states"], visit["attentions"] = text.hidden_states, text.attentions
+        if has_codes:
+            codes = self.code_model(
+                input_ids=code_input_ids,
+                attention_mask=code_attention_mask,
+                token_type_ids=code_token_type_ids,
+                inputs_embeds=code_inputs_embeds,
+                **kwargs,
+            )
+            visit["code_last_hidden_state"] = codes.last_hidden_state
+            visit["code_pooler_output"] = codes.pooler_output
+            visit["code_hidden_states"], visit["code_attentions"] = codes.hidden_states, codes.attentions
+        visit |= self._augment(visit, attention_mask, code_attention_mask)
+        if not output_attentions:
+            visit["note_token_attentions"] = visit["code_token_attentions"] = None
+        return MedMPLMModelOutput(**visit)
+
+    def _pool_text(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        if self.config.text_pooling == "cls":
+            return states[:, 0]
+        if mask is None:
+            return states.mean(dim=1)
+        weight = mask.to(states.dtype).unsqueeze(-1)
+        return (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
+
+    def _augment(
+        self,
+        visit: dict[str, Any],
+        attention_mask: torch.Tensor | None,
+        code_attention_mask: torch.Tensor | None,
+    ) -> dict[str, torch.Tensor | None]:
+        """Equations 6 and 7 where both modalities are there, the pooled vectors where not."""
+        text, code = visit.get("text_pooler_output"), visit.get("code_pooler_output")
+        to_words = to_codes = None
+        if self.config.use_cross_modal and text is not None and code is not None:
+            text, to_codes = self.text_cross_modal(text, visit["code_last_hidden_state"], code_attention_mask)
+            code, to_words = self.code_cross_modal(code, visit["text_last_hidden_state"], attention_mask)
+        return {
+            "text_augmented_output": text,
+            "code_augmented_output": code,
+            "note_token_attentions": to_words,
+            "code_token_attentions": to_codes,
+        }
+
+
+class MedMPLMForPreTraining(MedMPLMPreTrainedModel):
+    """Text-to-Code and Code-to-Code prediction of masked codes (equations 8 to 10)."""
+
+    def __init__(self, config: MedMPLMConfig):
+        super().__init__(config)
+        self.model = MedMPLMModel(config)
+        self.t2c_head = _mlp(
+            config.text_config.hidden_size, config.code_config.vocab_size, 1, None, 0.0, config.hidden_act
+        )
+        self.c2c_head = _mlp(
+            config.code_config.hidden_size, config.code_config.vocab_size, 1, None, 0.0, config.hidden_act
+        )
+        # Trainer may divide by the number of masked codes of an accumulated batch; multi-hot targets have no
+        # such count.
+        self.accepts_loss_kwargs = config.pretraining_target == "masked"
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        code_input_ids: torch.LongTensor | None = None,
+        code_attention_mask: torch.Tensor | None = None,
+        code_token_type_ids: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MedMPLMForPreTrainingOutput:
+        """Predict codes of a visit from its note and from its other codes.
+
+        Args:
+            labels (`torch.LongTensor` of shape `(batch, codes)`, *optional*): ids of the codes to predict,
+                -100 elsewhere. For `pretraining_target="masked"` these are the chosen codes, for `"all"` all
+                of them.
+            num_items_in_batch (`torch.Tensor` or `int`, *optional*): number of codes to predict in the
+                accumulated batch, by which the losses are divided; by default the number in this batch.
+
+        The other arguments, also `position_ids`, `inputs_embeds` and `code_inputs_embeds`, are those of
+        [`MedMPLMModel`].
+
+        Returns:
+            [`MedMPLMForPreTrainingOutput`].
+        """
+        outputs = self._encode(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            code_input_ids=code_input_ids,
+            code_attention_mask=code_attention_mask,
+            code_token_type_ids=code_token_type_ids,
+            **kwargs,
+        )
+        text, code = outputs.text_augmented_output, outputs.code_augmented_output
+        t2c_logits = self.t2c_head(text) if text is not None else None  # (batch, vocab_size)
+        c2c_logits = self.c2c_head(code)
+        loss = t2c_loss = c2c_loss = None
+        if labels is not None:
+            loss_function = _code_prediction_loss(self.config.pretraining_target)
+            c2c_loss = loss_function(c2c_logits, labels, num_items_in_batch)
+            t2c_loss = loss_function(t2c_logits, labels, num_items_in_batch) if text is not None else None
+            loss = c2c_loss if t2c_loss is None else t2c_loss + c2c_loss
+        return MedMPLMForPreTrainingOutput(
+            loss=loss,
+            t2c_logits=t2c_logits,
+            c2c_logits=c2c_logits,
+            t2c_loss=t2c_loss,
+            c2c_loss=c2c_loss,
+            **outputs,
+        )
+
+
+class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
+    """A perceptron over R_Text and R_Code of one visit, with independent labels; base of two tasks."""
+
+    # The loss is a mean over visits and labels, so an accumulated batch needs no other divisor.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: MedMPLMConfig):
+        super().__init__(config)
+        self.model = MedMPLMModel(config)
+        self.classifier = _classifier(config, config.text_config.hidden_size + config.code_config.hidden_size)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        code_input_ids: torch.LongTensor | None = None,
+        code_attention_mask: torch.Tensor | None = None,
+        code_token_type_ids: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MedMPLMClassifierOutput:
+        """Score the labels of visits.
+
+        Args:
+            labels (`torch.Tensor` of shape `(batch, labels)`, or `(batch,)` for a single label, *optional*):
+                1 where a label holds, 0 where it does not.
+
+        The other arguments, also `position_ids`, `inputs_embeds` and `code_inputs_embeds`, are those of
+        [`MedMPLMModel`]. A visit without codes is `[CLS]` alone, and a visit without a note is the text
+        tokenizer's encoding of the empty string.
+
+        Returns:
+            [`MedMPLMClassifierOutput`] with logits `(batch, labels)`.
+
+        Raises:
+            ValueError: if no note is given.
+        """
+        _require_note(self, input_ids if input_ids is not None else kwargs.get("inputs_embeds"))
+        outputs = self._encode(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            code_input_ids=code_input_ids,
+            code_attention_mask=code_attention_mask,
+            code_token_type_ids=code_token_type_ids,
+            **kwargs,
+        )
+        features = torch.cat([outputs.text_augmented_output, outputs.code_augmented_output], dim=-1)
+        logits = self.classifier(features)  # (batch, labels)
+        loss = None
+        if labels is not None:
+            labels = labels.to(logits.dtype).view_as(logits)
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
+        return MedMPLMClassifierOutput(loss=loss, logits=logits, **outputs)
+
+
+class MedMPLMForReadmissionPrediction(MedMPLMVisitClassifier):
+    """Will the patient come back within 30 days? One score per visit (equations 14, 15), `num_labels` 1."""
+
+    def __init__(self, config: MedMPLMConfig):
+        if config.num_labels != 1:
+            config.id2label, config.label2id = {0: "readmission"}, {"readmission": 0}
+        super().__init__(config)
+
+
+class MedMPLMForICDCoding(MedMPLMVisitClassifier):
+    """Which codes does the visit have? One score per label (equations 16 and 17).
+
+    The codes given as input must not be of the kind that is predicted: medications for ICD coding, as in the
+    paper, or diagnoses when the medications of a visit are the labels.
+    """
+
+
+class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
+    """Which medications will visit t need, given the earlier visits and t's diagnoses? (equations 11 to 13)
+
+    The note of visit t is not read for t's medications, because a discharge summary is written after the
+    prescriptions and lists them; it counts for the visits after t.
+    """
+
+    # The loss is a mean over patients of a mean over their targets: an accumulated batch needs no divisor.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: MedMPLMConfig):
+        super().__init__(config)
+        self.model = MedMPLMModel(config)
+        self.classifier = _classifier(
+            config, config.text_config.hidden_size + 2 * config.code_config.hidden_size
+        )
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        code_input_ids: torch.LongTensor | None = None,
+        code_attention_mask: torch.Tensor | None = None,
+        code_token_type_ids: torch.LongTensor | None = None,
+        current_code_input_ids: torch.LongTensor | None = None,
+        current_code_attention_mask: torch.Tensor | None = None,
+        current_code_token_type_ids: torch.LongTensor | None = None,
+        visit_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MedMPLMClassifierOutput:
+        """Score the medications of every visit that has an earlier one.
+
+        Args:
+            input_ids, attention_mask, token_type_ids (`torch.LongTensor` of shape `(batch, visits, words)`):
+                the notes; a visit's note serves only the visits after it.
+            code_input_ids, code_attention_mask, code_token_type_ids (`torch.LongTensor` of shape
+                `(batch, visits, codes)`): diagnoses and medications; they too serve only later visits.
+            current_code_input_ids, current_code_attention_mask, current_code_token_type_ids
+                (`torch.LongTensor` of shape `(batch, visits, codes)`): what is known when a visit's
+                medications are asked for, its diagnoses.
+            visit_mask (`torch.Tensor` of shape `(batch, visits)`, *optional*): 1 at visits, 0 at padding.
+                Visits are in the order of time. Only real visits are computed.
+            labels (`torch.Tensor` of shape `(batch, visits, labels)`, *optional*): 1 where a medication was
+                given, 0 where not, -100 in the rows of visits that are no target.
+
+        Returns:
+            [`MedMPLMClassifierOutput`] with logits `(batch, visits, labels)`; rows of first visits and of
+            padding mean nothing. The augmented and pooled vectors have shape `(batch, visits, hidden)` and
+            are zero where a visit was not needed; token-level fields have one row per computed visit instead
+            of `batch, visits`.
+
+        Raises:
+            ValueError: if no note is given.
+        """
+        note = input_ids if input_ids is not None else kwargs.get("inputs_embeds")
+        _require_note(self, note)
+        real = note.new_ones(note.shape[:2], dtype=torch.bool) if visit_mask is None else visit_mask.bool()
+        num_earlier = real.cumsum(dim=1) - real.long()
+        has_later = (real.sum(dim=1, keepdim=True) - num_earlier) > 1
+        history = real & has_later  # the last visit of a patient is history for nobody
+        target = real & (num_earlier > 0)
+
+        visits = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "inputs_embeds": kwargs.pop("inputs_embeds", None),
+            "code_input_ids": code_input_ids,
+            "code_attention_mask": code_attention_mask,
+            "code_token_type_ids": code_token_type_ids,
+        }
+        outputs = self._encode_history(history, visits, **kwargs)
+        current = self._encode_current(
+            target, current_code_input_ids, current_code_attention_mask, current_code_token_type_ids
+        )
+        features = torch.cat(
+            [
+                _mean_of_earlier(outputs.text_augmented_output, history, num_earlier),
+                _mean_of_earlier(outputs.code_augmented_output, history, num_earlier),
+                current,
+            ],
+            dim=-1,
+        )
+        logits = self.classifier(features)  # (batch, visits, labels)
+        loss = _loss_per_patient(logits, labels) if labels is not None else None
+        return MedMPLMClassifierOutput(loss=loss, logits=logits, **outputs)
+
+    def _encode_history(
+        self, history: torch.BoolTensor, visits: dict[str, torch.Tensor | None], **kwargs: Any
+    ) -> MedMPLMModelOutput:
+        """Encode the visits that come before another; visit-level vectors get their visits axis back."""
+        if not _is_traced() and not history.any():
+            # Single visits only: one row a patient is computed all the same, so every weight takes part.
+            history = torch.zeros_like(history)
+            history[:, 0] = True
+        selected = {name: _select_visits(values, history) for name, values in visits.items()}
+        outputs = self._encode(**selected, **kwargs)
+        for name in VISIT_VECTORS:
+            outputs[name] = _scatter_visits(outputs[name], history)
+        return outputs
+
+    def _encode_current(
+        self,
+        target: torch.BoolTensor,
+        code_input_ids: torch.LongTensor | None,
+        code_attention_mask: torch.Tensor | None,
+        code_token_type_ids: torch.LongTensor | None,
+    ) -> torch.Tensor:
+        """State of the diagnoses of the visits whose medications are asked for, `(batch, visits, hidden)`."""
+        if code_input_ids is None or not (_is_traced() or target.any()):
+            return self.classifier[-1].weight.new_zeros((*target.shape, self.config.code_config.hidden_size))
+        codes = self.model.code_model(
+            input_ids=_select_visits(code_input_ids, target),
+            attention_mask=_select_visits(code_attention_mask, target),
+            token_type_ids=_select_visits(code_token_type_ids, target),
+        )
+        return _scatter_visits(codes.pooler_output, target)
+
+
+def _version(tensor: torch.Tensor) -> int | None:
+    """Number of in-place changes so far; tensors born in inference mode cannot change and do not count."""
+    return None if tensor.is_inference() else tensor._version
+
+
+def _select_visits(values: torch.Tensor | None, mask: torch.BoolTensor) -> torch.Tensor | None:
+    """Rows of the visits in the mask, `(visits in mask, ...)`; all of them in a traced graph."""
+    if values is None:
+        return None
+    return values.flatten(0, 1) if _is_traced() else values[mask]
+
+
+def _scatter_visits(rows: torch.Tensor, mask: torch.BoolTensor) -> torch.Tensor:
+    """Put the rows of `_select_visits` back at their places; zeros elsewhere. `(batch, visits, hidden)`"""
+    if _is_traced():
+        return rows.unflatten(0, mask.shape).masked_fill(~mask.unsqueeze(-1), 0.0)
+    return rows.new_zeros((*mask.shape, rows.shape[-1])).masked_scatter(mask.unsqueeze(-1), rows)
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _mean_of_earlier(
+    visits: torch.Tensor, mask: torch.BoolTensor, num_earlier: torch.LongTensor
+) -> torch.Tensor:
+    """Mean over the visits before each visit, zero for the first (the expectation of equation 11)."""
+    visits = visits * mask.unsqueeze(-1)
+    # Shifted, not subtracted: rounding would let a trace of the visit itself through.
+    total_before = nn.functional.pad(visits.cumsum(dim=1)[:, :-1], (0, 0, 1, 0))
+    return total_before / num_earlier.clamp(min=1).unsqueeze(-1).to(visits.dtype)
+
+
+def _loss_per_patient(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Equation 13: mean over the targets of a patient, then over the patients that have one."""
+    is_target = (labels >= 0).all(dim=-1)  # (batch, visits)
+    per_label = nn.functional.binary_cross_entropy_with_logits(
+        logits, labels.clamp(min=0).to(logits.dtype), reduction="none"
+    )
+    per_visit = per_label.mean(dim=-1) * is_target
+    num_targets = is_target.sum(dim=-1)
+    per_patient = per_visit.sum(dim=-1) / num_targets.clamp(min=1)
+    return per_patient.sum() / (num_targets > 0).sum().clamp(min=1)
+
+
+def _code_prediction_loss(target: str) -> Callable[..., torch.Tensor]:
+    return _masked_code_loss if target == "masked" else _all_codes_loss
+
+
+def _masked_code_loss(
+    logits: torch.Tensor, labels: torch.LongTensor, num_items_in_batch: torch.Tensor | int | None
+) -> torch.Tensor:
+    """Equations 8 and 9: cross-entropy of every chosen code against the visit's prediction, averaged."""
+    chosen = labels >= 0  # (batch, codes)
+    log_probabilities = logits.float().log_softmax(dim=-1).gather(1, labels.clamp(min=0))
+    total = -(log_probabilities * chosen).sum()
+    count = chosen.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+    return total / (count.to(total.device) if isinstance(count, torch.Tensor) else count)
+
+
+def _all_codes_loss(
+    logits: torch.Tensor, labels: torch.LongTensor, num_items_in_batch: torch.Tensor | int | None
+) -> torch.Tensor:
+    """The authors' objective: binary cross-entropy over the vocabulary, all codes of the visit as targets."""
+    targets = torch.zeros_like(logits).scatter_reduce(
+        1, labels.clamp(min=0), (labels >= 0).to(logits.dtype), reduce="amax"
+    )
+    return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+
+
+def _mlp(
+    in_size: int,
+    out_size: int,
+    num_hidden_layers: int,
+    hidden_size: int | None,
+    dropout: float,
+    activation: str,
+) -> nn.Sequential:
+    """Hidden layers with activation, by default as wide as the input, then a linear layer."""
+    hidden_size = hidden_size or in_size
+    layers: list[nn.Module] = []
+    for _ in range(num_hidden_layers):
+        layers += [nn.Dropout(dropout), nn.Linear(in_size, hidden_size), ACT2FN[activation]]
+        in_size = hidden_size
+    return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(in_size, out_size))
+
+
+def _classifier(config: MedMPLMConfig, in_size: int) -> nn.Sequential:
+    """Prediction layer of equations 12, 14 and 16."""
+    return _mlp(
+        in_size,
+        config.num_labels,
+        config.classifier_num_hidden_layers,
+        config.classifier_hidden_size,
+        config.classifier_dropout,
+        config.hidden_act,
+    )
+
+
+def _require_note(model: nn.Module, note: torch.Tensor | None) -> None:
+    if note is None:
+        raise ValueError(
+            f"{type(model).__name__} got no `input_ids`. Give the notes; a visit without one is the "
+            "processor's encoding of the empty string: processor('', diagnosis_codes=..., ...)."
+        )
+
+
+def _without_pooler(text_config: PreTrainedConfig) -> dict[str, bool]:
+    """Argument that builds a text encoder without its pooler, where it has one."""
+    parameters = inspect.signature(MODEL_MAPPING[type(text_config)].__init__).parameters
+    return {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
+
+
+def _text_layers(text_model: PreTrainedModel) -> nn.ModuleList:
+    """The Transformer layers of a text encoder, first to last."""
+    for owner, name in (("encoder", "layer"), ("transformer", "layer"), (None, "layers")):
+        parent = getattr(text_model, owner, None) if owner else text_model
+        if isinstance(layers := getattr(parent, name, None), nn.ModuleList):
+            return layers
+    raise ValueError(
+        f"The layers of a {type(text_model).__name__} are not known. Use one of the listed text models."
+    )
+
+
+def _text_embeddings(text_model: PreTrainedModel) -> list[nn.Module]:
+    """The modules below the first layer of a text encoder."""
+    modules = (getattr(text_model, name, None) for name in ("embeddings", "embeddings_project"))
+    return [module for module in modules if module is not None]
+
+
+def _check_node_parents(parents: torch.LongTensor, config: MedMPLMCodeConfig) -> None:
+    """Refuse a structure that is not a forest of the configured size and depth."""
+    num_nodes, depth = config.num_ontology_nodes, config.max_ontology_depth
+    if parents.shape != (num_nodes,):
+        raise ValueError(
+            f"`node_parents` has shape {tuple(parents.shape)}, but `num_ontology_nodes` is {num_nodes}. "
+            "Take both from the same vocabulary."
+        )
+    if ((parents < -1) | (parents >= num_nodes)).any():
+        raise ValueError(f"`node_parents` must hold rows 0 to {num_nodes - 1}, or -1 at roots.")
+    ancestors = ancestors_of(torch.arange(num_nodes, device=parents.device), parents, depth + 1)
+    if (ancestors[:, -1] >= 0).any():
+        raise ValueError(
+            f"`node_parents` has a node with more than {depth} ancestors, or a circle. Set "
+            "`max_ontology_depth` to the depth of the vocabulary's trees."
+        )
+
+
+for _model_class, _auto_class in (
+    (MedMPLMModel, "AutoModel"),
+    (MedMPLMForPreTraining, "AutoModelForPreTraining"),
+    (MedMPLMForICDCoding, "AutoModelForSequenceClassification"),
+    (MedMPLMForReadmissionPrediction, "AutoModelForSequenceClassification"),
+    (MedMPLMForMedicationRecommendation, "AutoModelForSequenceClassification"),
+):
+    _model_class.register_for_auto_class(_auto_class)
+
+__all__ = [
+    "MedMPLMClassifierOutput",
+    "MedMPLMCodeModel",
+    "MedMPLMForICDCoding",
+    "MedMPLMForMedicationRecommendation",
+    "MedMPLMForPreTraining",
+    "MedMPLMForPreTrainingOutput",
+    "MedMPLMForReadmissionPrediction",
+    "MedMPLMModel",
+    "MedMPLMModelOutput",
+    "MedMPLMPreTrainedModel",
+]
