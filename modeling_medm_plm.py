@@ -6,7 +6,7 @@ hierarchies), heads, hidden, labels. Equation numbers are those of the paper; de
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,12 @@ AUTO_MAP = {
 }
 """Every saved folder names all of these, whichever class was saved, so that any Auto class can open it."""
 
+
+TEXT_PREFIX_MODEL_TYPES = ("bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta")
+"""Text encoders that are nothing but embeddings and equal layers, so that a run can start in the middle."""
+
+NOTE_INPUTS = ("input_ids", "inputs_embeds", "text_prefix_states")
+"""The ways to give a note."""
 
 VISIT_VECTORS = ("text_pooler_output", "code_pooler_output", "text_augmented_output", "code_augmented_output")
 """The fields of the outputs that hold one vector per visit."""
@@ -361,6 +367,10 @@ class MedMPLMPreTrainedModel(PreTrainedModel):
             for weight in (module.projection.weight, module.receiver_weight, module.sender_weight):
                 init.xavier_uniform_(weight)
             init.zeros_(module.bias)
+        elif isinstance(module, MedMPLMCrossModalLayer):
+            # Glorot here too: with weights of 0.02 every score is about zero and attention starts uniform.
+            for projection in (module.query, module.key, module.value):
+                init.xavier_uniform_(projection.weight)
         elif isinstance(module, MedMPLMOntologyEmbedding):
             init.copy_(module.node_parents, torch.full_like(module.node_parents, -1))
 
@@ -370,7 +380,7 @@ class MedMPLMPreTrainedModel(PreTrainedModel):
     def _encode(self, **inputs: Any) -> MedMPLMModelOutput:
         """Run the base model of a head; a visit without codes is `[CLS]` alone."""
         if inputs.get("code_input_ids") is None and inputs.get("code_inputs_embeds") is None:
-            note = inputs["input_ids"] if inputs.get("input_ids") is not None else inputs["inputs_embeds"]
+            note = _first_given(inputs.get(name) for name in NOTE_INPUTS)
             cls = self.config.code_config.cls_token_id
             inputs["code_input_ids"] = torch.full((note.shape[0], 1), cls, device=note.device)
         return self.model(return_dict=True, **inputs)
@@ -629,6 +639,7 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
         code_attention_mask: torch.Tensor | None = None,
         code_token_type_ids: torch.LongTensor | None = None,
         code_inputs_embeds: torch.FloatTensor | None = None,
+        text_prefix_states: torch.FloatTensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -650,6 +661,8 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
                 diagnosis, 2 medication.
             code_inputs_embeds (`torch.FloatTensor` of shape `(batch, codes, hidden)`, *optional*): instead of
                 `code_input_ids`.
+            text_prefix_states (`torch.FloatTensor` of shape `(batch, words, hidden)`, *optional*): what
+                `encode_text_prefix` returned for the notes, instead of `input_ids`; only the live layers run.
             output_attentions (`bool`, *optional*): return the attention weights of both encoders (needs
                 `attn_implementation="eager"`) and of the cross-modal module.
             output_hidden_states (`bool`, *optional*): return the states after every layer.
@@ -661,7 +674,7 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
         Raises:
             ValueError: if neither a note nor codes are given.
         """
-        has_text = input_ids is not None or inputs_embeds is not None
+        has_text = any(note is not None for note in (input_ids, inputs_embeds, text_prefix_states))
         has_codes = code_input_ids is not None or code_inputs_embeds is not None
         if not has_text and not has_codes:
             raise ValueError("Give `input_ids` (a note), `code_input_ids` (codes), or both.")
@@ -673,13 +686,12 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
         visit: dict[str, Any] = {}
         if has_text:
             optional = {"token_type_ids": token_type_ids, "position_ids": position_ids}
-            text = self.text_model(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                inputs_embeds=inputs_embeds,
-                **{k: v for k, v in optional.items() if v is not None and k in self._text_arguments},
-                **kwargs,
-            )
+            text_inputs = {"attention_mask": attention_mask, **kwargs}
+            text_inputs |= {k: v for k, v in optional.items() if v is not None and k in self._text_arguments}
+            if text_prefix_states is not None:
+                text = self._encode_live_layers(text_prefix_states, attention_mask)
+            else:
+                text = self.text_model(input_ids=input_ids, inputs_embeds=inputs_embeds, **text_inputs)
             visit["text_last_hidden_state"] = text.last_hidden_state
             visit["text_pooler_output"] = self._pool_text(text.last_hidden_state, attention_mask)
             visit["hidden_states"], visit["attentions"] = text.hidden_states, text.attentions
@@ -699,13 +711,59 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
             visit["note_token_attentions"] = visit["code_token_attentions"] = None
         return MedMPLMModelOutput(**visit)
 
+    @torch.no_grad()
+    def encode_text_prefix(self, **text_inputs: torch.Tensor) -> torch.FloatTensor:
+        """Output of the frozen text layers, which depends on the note alone and can be kept.
+
+        Args:
+            text_inputs: `input_ids`, `attention_mask` and, where the text encoder takes them,
+                `token_type_ids` (`torch.Tensor` of shape `(batch, words)`).
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch, words, hidden)`, for `text_prefix_states`.
+
+        Raises:
+            ValueError: if nothing is frozen, or the text encoder's layers cannot be run one by one.
+        """
+        if not self.has_text_prefix:
+            raise ValueError(
+                f"`num_frozen_text_layers` is {self.config.num_frozen_text_layers} and the text encoder is "
+                f"{self.config.text_config.model_type!r}. A prefix needs at least one frozen layer and one "
+                f"of {', '.join(TEXT_PREFIX_MODEL_TYPES)}."
+            )
+        text_inputs = {name: value for name, value in text_inputs.items() if name in self._text_arguments}
+        states = self.text_model(**text_inputs, output_hidden_states=True).hidden_states
+        return states[self.config.num_frozen_text_layers]
+
+    @property
+    def has_text_prefix(self) -> bool:
+        """Whether the frozen layers can be computed apart from the live ones."""
+        frozen = self.config.num_frozen_text_layers > 0
+        return frozen and self.config.text_config.model_type in TEXT_PREFIX_MODEL_TYPES
+
+    def _encode_live_layers(
+        self, states: torch.FloatTensor, attention_mask: torch.Tensor | None
+    ) -> BaseModelOutputWithPooling:
+        """Go on from the frozen layers' output through the live ones."""
+        config = self.text_model.config
+        mask = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=attention_mask)
+        for layer in _text_layers(self.text_model)[self.config.num_frozen_text_layers :]:
+            states = layer(states, mask)
+        return BaseModelOutputWithPooling(last_hidden_state=states)
+
+    def _normalize_text(self, states: torch.Tensor) -> torch.Tensor:
+        if not self.config.normalize_text_states:
+            return states
+        return nn.functional.layer_norm(states, states.shape[-1:])
+
     def _pool_text(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        states = self._normalize_text(states)
         if self.config.text_pooling == "cls":
             return states[:, 0]
         if mask is None:
-            return states.mean(dim=1)
+            return self._normalize_text(states.mean(dim=1))
         weight = mask.to(states.dtype).unsqueeze(-1)
-        return (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
+        return self._normalize_text((states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0))
 
     def _augment(
         self,
@@ -718,7 +776,8 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
         to_words = to_codes = None
         if self.config.use_cross_modal and text is not None and code is not None:
             text, to_codes = self.text_cross_modal(text, visit["code_last_hidden_state"], code_attention_mask)
-            code, to_words = self.code_cross_modal(code, visit["text_last_hidden_state"], attention_mask)
+            words = self._normalize_text(visit["text_last_hidden_state"])
+            code, to_words = self.code_cross_modal(code, words, attention_mask)
         return {
             "text_augmented_output": text,
             "code_augmented_output": code,
@@ -766,8 +825,8 @@ class MedMPLMForPreTraining(MedMPLMPreTrainedModel):
             num_items_in_batch (`torch.Tensor` or `int`, *optional*): number of codes to predict in the
                 accumulated batch, by which the losses are divided; by default the number in this batch.
 
-        The other arguments, also `position_ids`, `inputs_embeds` and `code_inputs_embeds`, are those of
-        [`MedMPLMModel`].
+        The other arguments, also `position_ids`, `inputs_embeds`, `code_inputs_embeds` and
+        `text_prefix_states`, are those of [`MedMPLMModel`].
 
         Returns:
             [`MedMPLMForPreTrainingOutput`].
@@ -830,9 +889,9 @@ class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
             labels (`torch.Tensor` of shape `(batch, labels)`, or `(batch,)` for a single label, *optional*):
                 1 where a label holds, 0 where it does not.
 
-        The other arguments, also `position_ids`, `inputs_embeds` and `code_inputs_embeds`, are those of
-        [`MedMPLMModel`]. A visit without codes is `[CLS]` alone, and a visit without a note is the text
-        tokenizer's encoding of the empty string.
+        The other arguments, also `position_ids`, `inputs_embeds`, `code_inputs_embeds` and
+        `text_prefix_states`, are those of [`MedMPLMModel`]. A visit without codes is `[CLS]` alone, and a
+        visit without a note is the text tokenizer's encoding of the empty string.
 
         Returns:
             [`MedMPLMClassifierOutput`] with logits `(batch, labels)`.
@@ -840,7 +899,7 @@ class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
         Raises:
             ValueError: if no note is given.
         """
-        _require_note(self, input_ids if input_ids is not None else kwargs.get("inputs_embeds"))
+        _require_note(self, _first_given((input_ids, *map(kwargs.get, NOTE_INPUTS))))
         outputs = self._encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -934,7 +993,7 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
         Raises:
             ValueError: if no note is given.
         """
-        note = input_ids if input_ids is not None else kwargs.get("inputs_embeds")
+        note = _first_given((input_ids, *map(kwargs.get, NOTE_INPUTS)))
         _require_note(self, note)
         real = note.new_ones(note.shape[:2], dtype=torch.bool) if visit_mask is None else visit_mask.bool()
         num_earlier = real.cumsum(dim=1) - real.long()
@@ -946,7 +1005,7 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "token_type_ids": token_type_ids,
-            "inputs_embeds": kwargs.pop("inputs_embeds", None),
+            **{name: kwargs.pop(name, None) for name in NOTE_INPUTS if name != "input_ids"},
             "code_input_ids": code_input_ids,
             "code_attention_mask": code_attention_mask,
             "code_token_type_ids": code_token_type_ids,
@@ -1096,6 +1155,10 @@ def _classifier(config: MedMPLMConfig, in_size: int) -> nn.Sequential:
         config.classifier_dropout,
         config.hidden_act,
     )
+
+
+def _first_given(values: Iterable[torch.Tensor | None]) -> torch.Tensor | None:
+    return next((value for value in values if value is not None), None)
 
 
 def _require_note(model: nn.Module, note: torch.Tensor | None) -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 from huggingface_hub.errors import StrictDataclassError
-from tiny_models import tiny_config
 from transformers import AutoConfig, BertConfig
 
 from configuration_medm_plm import TEXT_MODEL_TYPES, MedMPLMCodeConfig, MedMPLMConfig
+from tiny_models import tiny_config
 
 
 def test_defaults_are_the_papers_values():

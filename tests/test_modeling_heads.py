@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import LABELS, build, masked_code_labels, medication_labels, patient_inputs, visit_inputs
 
 from modeling_medm_plm import (
     MedMPLMForICDCoding,
@@ -12,6 +11,7 @@ from modeling_medm_plm import (
     MedMPLMForReadmissionPrediction,
     MedMPLMModelOutput,
 )
+from tiny_models import LABELS, build, masked_code_labels, medication_labels, patient_inputs, visit_inputs
 
 VISIT_HEADS = (MedMPLMForPreTraining, MedMPLMForReadmissionPrediction, MedMPLMForICDCoding)
 
@@ -103,13 +103,7 @@ def test_medication_recommendation_equals_numpy():
     for patient in range(3):
         num_visits = int(example["visit_mask"][patient].sum())
         visits = [
-            model.model(
-                **{
-                    name: example[name][patient, visit][None]
-                    for name in ("input_ids", "attention_mask", "code_input_ids")
-                    + ("code_attention_mask", "code_token_type_ids")
-                }
-            )
+            model.model(**{name: example[name][patient, visit][None] for name in visit_inputs()})
             for visit in range(num_visits)
         ]
         losses = []

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import build, masked_code_labels, tiny_config, visit_inputs
 from transformers import AutoConfig
 
 from configuration_medm_plm import TEXT_MODEL_TYPES
 from modeling_medm_plm import MedMPLMCrossModalLayer, MedMPLMForPreTraining, MedMPLMModel
+from tiny_models import build, masked_code_labels, tiny_config, visit_inputs
 
 TEXT_FIELDS = ("text_last_hidden_state", "text_pooler_output", "text_augmented_output")
 CODE_FIELDS = ("code_last_hidden_state", "code_pooler_output", "code_augmented_output")
@@ -45,15 +45,24 @@ def test_cross_modal_layer_equals_numpy(num_heads):
     np.testing.assert_allclose(weights.detach(), expected_weights, rtol=1e-10)
 
 
+def numpy_normalized(states: np.ndarray) -> np.ndarray:
+    """Zero mean and unit variance over the hidden axis."""
+    centred = states - states.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_base_model_wires_equations_6_and_7(pooling):
-    model = build(MedMPLMModel, text_pooling=pooling).double()
+def test_base_model_wires_equations_6_and_7(pooling, normalize):
+    model = build(MedMPLMModel, text_pooling=pooling, normalize_text_states=normalize).double()
     inputs = visit_inputs()
     outputs = model(**inputs)
     states, mask = outputs.text_last_hidden_state.detach().numpy(), inputs["attention_mask"].numpy()
+    states = numpy_normalized(states) if normalize else states
     pooled = np.stack(
         [s[0] if pooling == "cls" else s[m == 1].mean(0) for s, m in zip(states, mask, strict=True)]
     )
+    pooled = numpy_normalized(pooled) if normalize and pooling == "mean" else pooled
     np.testing.assert_allclose(outputs.text_pooler_output.detach(), pooled, rtol=1e-9)
     codes = outputs.code_last_hidden_state.detach().numpy()
     np.testing.assert_array_equal(outputs.code_pooler_output.detach(), codes[:, 0])
@@ -212,7 +221,7 @@ def test_frozen_layers_do_not_train_and_have_no_dropout():
 
 @pytest.mark.parametrize("model_type", TEXT_MODEL_TYPES)
 def test_every_listed_text_encoder_freezes_and_trains(model_type):
-    """Each note encoder of the allow-list: built without a pooler, frozen in part, every live weight trained."""
+    """Each encoder of the allow-list: no pooler, frozen in part, every live weight trained."""
     small = {"num_hidden_layers": 2, "n_layers": 2, "hidden_size": 32, "dim": 32, "num_attention_heads": 4}
     small |= {"n_heads": 4, "intermediate_size": 37, "hidden_dim": 37, "vocab_size": 50, "embedding_size": 32}
     small |= {"max_position_embeddings": 40, "type_vocab_size": 2, "pad_token_id": 0, "layer_types": None}
@@ -254,3 +263,30 @@ def test_activation_checkpointing_changes_nothing():
         losses.append((loss.item(), gradient.clone()))
     assert losses[0][0] == pytest.approx(losses[1][0], abs=1e-6)
     torch.testing.assert_close(losses[0][1], losses[1][1])
+
+
+@pytest.mark.parametrize("num_frozen", [1, 2])
+def test_prefix_states_stand_for_the_frozen_layers(num_frozen):
+    """What the frozen layers say is a function of the note: kept states give equal losses and gradients."""
+    inputs = visit_inputs()
+    text = {name: inputs.pop(name) for name in ("input_ids", "attention_mask")}
+    results = []
+    for use_prefix in (False, True):
+        model = build(MedMPLMForPreTraining, num_frozen_text_layers=num_frozen)
+        note = {"text_prefix_states": model.model.encode_text_prefix(**text)} if use_prefix else {}
+        note |= {"attention_mask": text["attention_mask"]} if use_prefix else text
+        loss = model(**note, **inputs, labels=masked_code_labels(inputs)).loss
+        loss.backward()
+        results.append(
+            (loss.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+        )
+    (plain_loss, plain), (prefix_loss, prefix) = results
+    torch.testing.assert_close(plain_loss, prefix_loss, atol=1e-6, rtol=0)
+    assert plain.keys() == prefix.keys()
+    for name in plain:
+        torch.testing.assert_close(plain[name], prefix[name], atol=1e-6, rtol=1e-5)
+
+
+def test_prefix_of_an_unfrozen_encoder_is_refused():
+    with pytest.raises(ValueError, match="num_frozen_text_layers"):
+        build(MedMPLMModel).encode_text_prefix(input_ids=visit_inputs()["input_ids"])

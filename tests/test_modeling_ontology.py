@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny_models import NODE_PARENTS, NUM_NODES, build, tiny_config
 
 from modeling_medm_plm import MedMPLMCodeModel, MedMPLMOntologyEmbedding, MedMPLMOntologyGAT, ancestors_of
+from tiny_models import NODE_PARENTS, NUM_NODES, build, tiny_config
 
 
 @pytest.fixture

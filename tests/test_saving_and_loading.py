@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import NODE_PARENTS, build, tiny_config, visit_inputs
 from transformers import AutoConfig, BertConfig, BertModel
 
 import modeling_medm_plm
@@ -18,6 +17,7 @@ from modeling_medm_plm import (
     MedMPLMForReadmissionPrediction,
     MedMPLMModel,
 )
+from tiny_models import NODE_PARENTS, build, tiny_config, visit_inputs
 
 HEADS = (
     MedMPLMModel,
@@ -43,7 +43,8 @@ model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
 with torch.no_grad():
     result = model(**torch.load(inputs, weights_only=True)).text_augmented_output
 torch.save(result, out)
-assert type(AutoModelForPreTraining.from_pretrained(folder, trust_remote_code=True)).__name__ == "MedMPLMForPreTraining"
+other = AutoModelForPreTraining.from_pretrained(folder, trust_remote_code=True)
+assert type(other).__name__ == "MedMPLMForPreTraining"
 model.save_pretrained(folder + "-again")
 again = AutoModel.from_pretrained(folder + "-again", trust_remote_code=True).eval()
 with torch.no_grad():
@@ -155,5 +156,5 @@ def test_published_encoder_goes_into_the_text_tower(tmp_path):
 
 def test_other_architectures_are_refused_for_the_text_tower(tmp_path):
     AutoConfig.for_model("gpt2", n_layer=1, n_embd=8, n_head=1).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="text_config.model_type"):
+    with pytest.raises(ValueError, match=r"text_config\.model_type"):
         MedMPLMModel.from_text_pretrained(str(tmp_path))

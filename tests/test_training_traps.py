@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from test_modeling_heads import example_of
-from tiny_models import build, tiny_config
 from transformers import Trainer, TrainingArguments
 
 from modeling_medm_plm import (
@@ -13,6 +11,8 @@ from modeling_medm_plm import (
     MedMPLMForReadmissionPrediction,
     MedMPLMPreTrainedModel,
 )
+from test_modeling_heads import example_of
+from tiny_models import build, tiny_config
 
 HEADS = (
     MedMPLMForPreTraining,
@@ -73,7 +73,7 @@ def test_accumulated_steps_equal_one_big_step(model_class, tmp_path):
 
 @pytest.mark.parametrize("model_class", HEADS)
 def test_every_trained_weight_gets_a_gradient(model_class):
-    """Trap 6: a weight without gradient, such as an unused pooler, ends distributed training with an error."""
+    """Trap 6: a weight without gradient, such as an unused pooler, breaks distributed training."""
     model = build(model_class, num_frozen_text_layers=1).train()
     model(**example_of(model_class)).loss.backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -92,7 +92,7 @@ def test_evaluation_gathers_nothing_but_scores(model_class, tmp_path):
 
 
 def test_attention_implementation_can_be_set_on_every_class():
-    """Trap 8: the library reads our source; a class named Attention outside its interface disables the switch."""
+    """Trap 8: the library reads our source; a module named Attention outside its interface blocks it."""
     assert MedMPLMPreTrainedModel._can_set_attn_implementation()
 
 

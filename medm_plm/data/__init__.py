@@ -1,0 +1,1 @@
+"""Records of patients: sources, cohort, splits, task examples, checks against leakage."""

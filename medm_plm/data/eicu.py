@@ -1,0 +1,219 @@
+"""eICU Collaborative Research Database: the only module that knows its tables and columns.
+
+A visit is one stay in an intensive care unit. There are no calendar dates, so there is no readmission label;
+within a hospital stay `unitvisitnumber` orders the visits, between hospital stays the year of discharge and
+the age do, and what those leave open is ordered by the number of the hospital stay, which says nothing about
+time.
+
+The text of a visit is composed from what was clicked together in pick-lists: admission diagnosis, past
+history, allergies, progress notes and physical examination, never from the tables of diagnoses and
+medications, which hold the answers of the tasks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from medm_plm.data.csv_check import TableFile
+from medm_plm.data.eicu_codes import codes_of_system, name_by_code
+from medm_plm.data.eicu_notes import (
+    SECTIONS,
+    admission_phrases,
+    allergy_phrases,
+    apache_phrases,
+    pick_list_phrases,
+)
+from medm_plm.data.notes import compose
+from medm_plm.data.schema import (
+    ADMISSION_TIME,
+    ADMISSION_TYPE,
+    AGE,
+    DIED_IN_HOSPITAL,
+    DISCHARGE_TIME,
+    DRUG,
+    HADM_ID,
+    MAXIMUM_AGE,
+    NDC,
+    NUM_ROWS,
+    POSITION,
+    ROUTE,
+    SOURCE_DIAGNOSIS_SCHEMA,
+    SOURCE_ORDER,
+    SOURCE_PRESCRIPTION_SCHEMA,
+    SOURCE_VISIT_SCHEMA,
+    SUBJECT_ID,
+    RowLedger,
+    SourceTables,
+)
+from medm_plm.data.tables import keep_known, qualify_codes, read_table, whole_number
+
+STAY = "patientunitstayid"
+TABLES = {
+    "patient": (
+        STAY,
+        "uniquepid",
+        "patienthealthsystemstayid",
+        "unitvisitnumber",
+        "hospitaldischargeyear",
+        "age",
+        "unitadmitsource",
+        "hospitaldischargestatus",
+        "apacheadmissiondx",
+    ),
+    "diagnosis": (STAY, "diagnosispriority", "diagnosisoffset", "icd9code"),
+    "medication": (STAY, "drugordercancelled", "drugstartoffset", "drugname", "drughiclseqno", "routeadmin"),
+    "admissionDx": (STAY, "admitdxenteredoffset", "admitdxpath", "admitdxname"),
+    "pastHistory": (STAY, "pasthistoryoffset", "pasthistorypath", "pasthistoryvalue", "pasthistoryvaluetext"),
+    "allergy": (STAY, "allergyoffset", "allergyname"),
+    "note": (STAY, "noteoffset", "notepath", "notevalue", "notetext"),
+    "physicalExam": (STAY, "physicalexamoffset", "physicalexampath", "physicalexamvalue", "physicalexamtext"),
+}
+
+_PRIORITIES = {"primary": 0, "major": 1, "other": 2}
+_OLDEST = re.compile(r">\s*89")
+
+
+def read(
+    folder: str | Path, on_table: Callable[[str], None] = lambda name: None, diagnosis_system: str = "ICD9CM"
+) -> SourceTables:
+    """Read the intensive care stays of eICU with their text, diagnoses and medications.
+
+    Args:
+        folder (`str` or `Path`): folder with the eight tables of `TABLES` as `.csv` or `.csv.gz`.
+        on_table (`Callable`, *optional*): told the name of each table before it is read, for a progress bar.
+        diagnosis_system (`str`, *optional*, defaults to "ICD9CM"): which of the two codes of a diagnosis to
+            take.
+
+    Returns:
+        The records under common names; `subject_id` is `uniquepid`, `hadm_id` is `patientunitstayid`.
+
+    Raises:
+        InputError: if a table is missing or damaged.
+    """
+    reader = _Reader(Path(folder), on_table)
+    stays = reader.stays()
+    visits = stays.select(SOURCE_VISIT_SCHEMA.names())
+    diagnoses = reader.diagnoses(visits, diagnosis_system)
+    prescriptions = reader.prescriptions(visits)
+    return SourceTables(
+        visits=visits,
+        diagnoses=diagnoses,
+        prescriptions=prescriptions,
+        notes=reader.notes(stays),
+        ledgers=reader.ledgers,
+        visit_table="patient",
+        diagnosis_table="diagnosis",
+        prescription_table="medication",
+        files=reader.files,
+        remarks=reader.remarks,
+    )
+
+
+class _Reader:
+    """Reads one table after the other and keeps the account."""
+
+    def __init__(self, folder: Path, on_table: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.on_table = on_table
+        self.ledgers: dict[str, RowLedger] = {}
+        self.files: list[TableFile] = []
+        self.remarks: dict[str, int] = {}
+
+    def stays(self) -> pl.DataFrame:
+        frame, ledger = self._table("patient")
+        frame = frame.rename({"uniquepid": SUBJECT_ID})
+        frame = ledger.keep(
+            frame,
+            pl.col(SUBJECT_ID).is_not_null() & pl.col(HADM_ID).is_not_null(),
+            "no patient or stay number",
+        )
+        frame = ledger.keep(frame, pl.col(HADM_ID).is_first_distinct(), "stay is listed again")
+        order = ["hospitaldischargeyear", "years", "patienthealthsystemstayid", "unitvisitnumber"]
+        numbers = [whole_number(column).alias(column) for column in order if column != "years"]
+        is_oldest = pl.col("age").str.contains(_OLDEST.pattern)
+        years = pl.when(is_oldest).then(MAXIMUM_AGE).otherwise(pl.col("age").cast(pl.Float64, strict=False))
+        status = pl.col("hospitaldischargestatus").str.to_lowercase()
+        no_time = pl.lit(None, pl.Datetime("us"))
+        return (
+            frame.with_columns(*numbers, years.clip(upper_bound=MAXIMUM_AGE).alias("years"))
+            .sort(SUBJECT_ID, *order, HADM_ID)
+            .with_columns(
+                pl.int_range(pl.len(), dtype=pl.Int64).alias(SOURCE_ORDER),
+                no_time.alias(ADMISSION_TIME),
+                no_time.alias(DISCHARGE_TIME),
+                pl.when(pl.col("years") >= 0).then(pl.col("years")).alias(AGE),
+                pl.col("unitadmitsource").str.to_uppercase().alias(ADMISSION_TYPE),
+                status.replace_strict(
+                    {"expired": True, "alive": False}, default=None, return_dtype=pl.Boolean
+                ).alias(DIED_IN_HOSPITAL),
+            )
+        )
+
+    def diagnoses(self, visits: pl.DataFrame, system: str) -> pl.DataFrame:
+        """Take the codes of one system from each row, most important row first."""
+        frame, ledger = self._table("diagnosis")
+        frame = keep_known(frame, ledger, visits)
+        distinct = frame["icd9code"].drop_nulls().unique().to_list()
+        of_system = {cell: codes_of_system(cell, system) for cell in distinct}
+        codes = pl.col("icd9code").replace_strict(
+            list(of_system), list(of_system.values()), default=None, return_dtype=pl.List(pl.String)
+        )
+        frame = frame.with_columns(codes.alias("codes"), pl.int_range(pl.len(), dtype=pl.Int64).alias("row"))
+        frame = ledger.keep(frame, pl.col("codes").list.len() > 0, f"no {system} code")
+        priority = pl.col("diagnosispriority").str.to_lowercase()
+        ranks = priority.replace_strict(_PRIORITIES, default=len(_PRIORITIES), return_dtype=pl.Int64)
+        in_order = frame.sort(HADM_ID, ranks, whole_number("diagnosisoffset"), "icd9code", nulls_last=True)
+        single = in_order.explode("codes")
+        # A row with several codes is still one row of the account.
+        num_rows = pl.col("row").is_first_distinct().cast(pl.Int64)
+        single = single.with_columns(
+            num_rows.alias(NUM_ROWS), pl.int_range(pl.len(), dtype=pl.Int64).over(HADM_ID).alias(POSITION)
+        )
+        return qualify_codes(single, RowLedger(single.height), "codes", system).select(
+            SOURCE_DIAGNOSIS_SCHEMA.names()
+        )
+
+    def prescriptions(self, visits: pl.DataFrame) -> pl.DataFrame:
+        frame, ledger = self._table("medication")
+        cancelled = (pl.col("drugordercancelled").str.to_lowercase() == "yes").fill_null(False)
+        frame = ledger.keep(frame, ~cancelled, "order cancelled")
+        frame = keep_known(frame, ledger, visits)
+        frame = frame.rename({"drugname": DRUG, "routeadmin": ROUTE})
+        named = name_by_code(frame)
+        num_named = frame[DRUG].null_count() - named[DRUG].null_count()
+        self.remarks["medication rows named by their HICL code"] = num_named
+        named = ledger.keep(named, pl.col(DRUG).is_not_null(), "no drug name and no HICL code that names one")
+        return named.with_columns(
+            whole_number("drugstartoffset").alias(POSITION),
+            pl.lit(None, pl.String).alias(NDC),
+            pl.lit(1, pl.Int64).alias(NUM_ROWS),
+        ).select(SOURCE_PRESCRIPTION_SCHEMA.names())
+
+    def notes(self, stays: pl.DataFrame) -> pl.DataFrame:
+        makers = {
+            "admissionDx": admission_phrases,
+            "pastHistory": pick_list_phrases,
+            "allergy": allergy_phrases,
+            "note": pick_list_phrases,
+            "physicalExam": pick_list_phrases,
+        }
+        phrases = [apache_phrases(stays)]
+        for table, make in makers.items():
+            frame, ledger = self._table(table)
+            frame = keep_known(frame, ledger, stays)
+            # Behind the stay the columns of the five tables have the same order: time, path, value, text.
+            frame = frame.rename(
+                dict(zip(TABLES[table][1:], ("offset", "path", "value", "text"), strict=False))
+            )
+            phrases.append(make(frame, table, ledger))
+        return compose(pl.concat(phrases), SECTIONS)
+
+    def _table(self, name: str) -> tuple[pl.DataFrame, RowLedger]:
+        self.on_table(name)
+        frame, self.ledgers[name], file = read_table(self.folder, name, TABLES[name])
+        self.files.append(file)
+        return frame.rename({STAY: HADM_ID}), self.ledgers[name]

@@ -1,0 +1,104 @@
+"""Files that hold records of patients: private, and never half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from medm_plm.errors import InputError
+
+_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+
+
+def make_private_folder(folder: str | Path) -> Path:
+    """Create a folder that only its owner can enter; one that exists is left as it is.
+
+    Args:
+        folder (`str` or `Path`): folder to create, with its parents.
+
+    Returns:
+        Its path.
+
+    Raises:
+        InputError: if it cannot be created or is a file.
+    """
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+        raise InputError(
+            f"output folder cannot be made: {reason}", file=folder, remedy="choose another"
+        ) from None
+    return folder
+
+
+def fingerprint(path: str | Path) -> str:
+    """Take the SHA-256 of a file, or of the files of a folder together with their names.
+
+    Args:
+        path (`str` or `Path`): file or folder.
+
+    Returns:
+        Hexadecimal digits.
+
+    Raises:
+        InputError: if it does not exist or cannot be read.
+    """
+    path = Path(path)
+    digest = hashlib.sha256()
+    files = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+    try:
+        for file in files:
+            if file != path:
+                digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+            digest.update(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"file cannot be read: {error.strerror}", file=path) from None
+    return digest.hexdigest()
+
+
+def write_private(path: Path, write: Callable[[Path], object]) -> str:
+    """Write a file completely or not at all, readable by its owner only.
+
+    It is written under another name, flushed to the disk and renamed, so a killed run leaves the old file or
+    none.
+
+    Args:
+        path (`Path`): the file.
+        write (`Callable`): writes the content to the path it is given.
+
+    Returns:
+        SHA-256 of the content, in hexadecimal digits.
+
+    Raises:
+        InputError: if the disk is full or the folder is not writable.
+    """
+    staging = path.with_name(f".{path.name}.staging")
+    try:
+        staging.unlink(missing_ok=True)
+        os.close(os.open(staging, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE_FILE))
+        write(staging)
+        staging.chmod(_PRIVATE_FILE)
+        with staging.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            os.fsync(stream.fileno())
+        staging.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise InputError(
+            f"file cannot be written: {error.strerror}", file=path, remedy="check space and rights"
+        ) from None
+    return digest
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

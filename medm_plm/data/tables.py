@@ -1,0 +1,142 @@
+"""Reading of CSV tables, the one place where foreign files enter the package.
+
+Every field is read as text, so `0389` stays `0389`; names of files and columns match in any letter case;
+`.csv` and `.csv.gz` are alike. Neither messages nor causes of errors ever hold the content of a cell: the
+messages of the engine, which do quote cells, are not passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from medm_plm.data.csv_check import TableFile, check_csv, check_rows
+from medm_plm.data.schema import CODE, HADM_ID, RowLedger
+from medm_plm.errors import InputError
+from medm_plm.ontologies.codes import normalize_code, qualify
+
+SUFFIXES = (".csv", ".csv.gz")  # the first one found is read
+NO_VALUE = "row has no value in the columns read"
+
+
+def read_table(
+    folder: str | Path,
+    name: str,
+    columns: Sequence[str],
+    keep: pl.Expr | None = None,
+    reason: str = "",
+) -> tuple[pl.DataFrame, RowLedger, TableFile]:
+    """Read the named columns of a table as text.
+
+    Args:
+        folder (`str` or `Path`): folder of the source.
+        name (`str`): name of the table without its ending, in any letter case.
+        columns (`Sequence[str]`): columns wanted, in lower case.
+        keep (`polars.Expr`, *optional*): rows wanted, tested before anything is held in memory.
+        reason (`str`, *optional*): why the other rows go, for the ledger; goes with `keep`.
+
+    Returns:
+        The rows in file order (blanks around a value removed, missing values null), the ledger of the table,
+        and the facts of the file.
+
+    Raises:
+        InputError: if the file or a column is missing, or the file is empty, damaged or not a regular CSV.
+    """
+    path = find_table(folder, name)
+    file = check_csv(path, columns)
+    cells = [pl.col(column).str.strip_chars().replace("", None) for column in columns]
+    rows = pl.scan_csv(path, infer_schema=False, with_column_names=lambda _: list(file.columns), glob=False)
+    rows = rows.select(cells)
+    try:
+        frame = (rows if keep is None else rows.filter(keep)).collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError):
+        check_rows(path, len(file.columns))
+        remedy = "export the table again with every text field in quotes"
+        raise InputError("rows cannot be separated", file=path, remedy=remedy) from None
+    ledger = RowLedger(file.num_rows)
+    if keep is not None:
+        ledger.drop(file.num_rows - frame.height, reason)
+    return ledger.keep(frame, ~pl.all_horizontal(pl.all().is_null()), NO_VALUE), ledger, file
+
+
+def find_table(folder: str | Path, name: str) -> Path:
+    """Find the file of a table.
+
+    Args:
+        folder (`str` or `Path`): folder of the source.
+        name (`str`): name of the table without its ending, in any letter case.
+
+    Returns:
+        Its path; `.csv` is taken before `.csv.gz`.
+
+    Raises:
+        InputError: if the folder or the file does not exist.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError("input folder does not exist", file=folder, remedy="check the path after --input")
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for suffix in SUFFIXES:
+        for path in files:
+            if path.name.lower() == f"{name}{suffix}".lower():
+                return path
+    raise InputError(
+        f"table {name} is missing",
+        file=folder,
+        expected=" or ".join(name + suffix for suffix in SUFFIXES),
+        remedy="copy it there from the release of the data set",
+    )
+
+
+def keep_known(
+    frame: pl.DataFrame, ledger: RowLedger, visits: pl.DataFrame, keys: Sequence[str] = (HADM_ID,)
+) -> pl.DataFrame:
+    """Keep the rows that belong to a visit that was read, in their order.
+
+    Args:
+        frame (`polars.DataFrame`): rows of a table.
+        ledger (`RowLedger`): where the others are counted.
+        visits (`polars.DataFrame`): visits that were read.
+        keys (`Sequence[str]`, *optional*): columns that must agree; with the patient among them, a row that
+            names another patient's visit is dropped as well.
+
+    Returns:
+        The rows of known visits.
+    """
+    known = frame.join(visits.select(keys), on=list(keys), how="semi", maintain_order="left")
+    ledger.drop(frame.height - known.height, "row belongs to no visit that was read")
+    return known
+
+
+def qualify_codes(frame: pl.DataFrame, ledger: RowLedger, column: str, system: str) -> pl.DataFrame:
+    """Write the codes of a column the project's way; rows without a code go.
+
+    Args:
+        frame (`polars.DataFrame`): rows of a table.
+        ledger (`RowLedger`): where rows without a code are counted.
+        column (`str`): column of codes as the source writes them: dotted, lower case, blank or missing.
+        system (`str`): code system, such as "ICD9CM".
+
+    Returns:
+        The rows with a column `code` of qualified codes.
+    """
+    distinct = frame[column].drop_nulls().unique().to_list()
+    qualified = {code: qualify(system, code) for code in distinct if normalize_code(code)}
+    code = pl.col(column).replace_strict(
+        list(qualified), list(qualified.values()), default=None, return_dtype=pl.String
+    )
+    return ledger.keep(frame.with_columns(code.alias(CODE)), pl.col(CODE).is_not_null(), "no code")
+
+
+def whole_number(column: str) -> pl.Expr:
+    """Read a text column as whole numbers; what is none becomes null, which sorts last.
+
+    Args:
+        column (`str`): name of the column.
+
+    Returns:
+        The numbers.
+    """
+    return pl.col(column).cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)

@@ -1,0 +1,186 @@
+"""Options of `run_pretraining.py` and `run_finetuning.py`.
+
+What the library's `TrainingArguments` already offers is not repeated here. The values of the paper stand in
+`configs/*.yaml` and in the defaults of `MedMPLMConfig`.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import TrainingArguments
+
+from medm_plm.errors import InputError
+
+CHECKPOINT_FOLDER = "checkpoints"
+
+
+@dataclass
+class RunArguments(TrainingArguments):
+    """`TrainingArguments` with the defaults of this project and two options of its own.
+
+    Each epoch is evaluated and saved, the best one is kept, and progress bars are drawn on a terminal only.
+    The
+    folder given becomes the finished model (`run_dir`); the library's checkpoints lie in its folder
+    `checkpoints`, which is what `output_dir` is for the library.
+
+    Args:
+        text_learning_rate (`float`, *optional*): learning rate of the text encoder; `learning_rate` by
+            default.
+        early_stopping_patience (`int`, *optional*): stop after this many evaluations without a better one.
+        frozen_text_cache (`str`, *optional*): folder in which the output of the frozen text layers is kept,
+            so that no epoch and no later run computes it again.
+    """
+
+    output_dir: str = field(metadata={"help": "folder of the finished model, its metrics and predictions"})
+    eval_strategy: str = field(default="epoch", metadata={"help": "when to evaluate: no, steps or epoch"})
+    save_strategy: str = field(
+        default="epoch", metadata={"help": "when to save a checkpoint: no, steps or epoch"}
+    )
+    save_total_limit: int | None = field(
+        default=2, metadata={"help": "checkpoints kept, the best one among them"}
+    )
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "end with the best evaluated weights"}
+    )
+    logging_strategy: str = field(default="epoch", metadata={"help": "when to log the training loss"})
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "must stay false: collators need all"}
+    )
+    text_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "learning rate of the text encoder, where it differs from --learning_rate"},
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "stop after this many evaluations without a better one"}
+    )
+    frozen_text_cache: str | None = field(
+        default=None, metadata={"help": "folder that keeps the output of the frozen text layers"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.remove_unused_columns:
+            raise InputError("option --remove_unused_columns cannot be true", remedy="leave it out")
+        self.run_dir = Path(self.output_dir)
+        self.output_dir = str(self.run_dir / CHECKPOINT_FOLDER)
+        if self.disable_tqdm is None:
+            self.disable_tqdm = not sys.stderr.isatty()
+        super().__post_init__()
+
+
+@dataclass
+class ModelArguments:
+    """How a model is built. Without a value, a loaded model keeps its own setting and a new one takes the
+    paper's.
+
+    Args:
+        text_model (`str`, *optional*): folder or Hub id of a published text encoder with its tokenizer.
+            Without it a small BERT starts from random weights and its WordPiece vocabulary is learnt from the
+            training notes.
+        text_vocab_size, text_hidden_size, text_num_hidden_layers, text_num_attention_heads, text_max_length
+            (`int`): size of that small BERT.
+        code_hidden_size, code_num_hidden_layers, code_num_attention_heads (`int`, *optional*): size of the
+            code encoder.
+        code_embedding_type (`str`, *optional*): `ontology` (equations 1 and 2) or `plain`.
+        use_cross_modal (`bool`, *optional*): false removes the cross-modal module (an ablation of the paper).
+        num_frozen_text_layers (`int`, *optional*): text layers, from the first, that are not trained, with
+            the embeddings; 0 trains everything. A new text encoder is trained as a whole by default.
+        text_pooling (`str`, *optional*): visit-level state of the note, `cls` or `mean`.
+    """
+
+    text_model: str | None = field(
+        default=None, metadata={"help": "folder or Hub id of a published text encoder"}
+    )
+    text_vocab_size: int = field(
+        default=8000, metadata={"help": "WordPiece vocabulary of a new text encoder"}
+    )
+    text_hidden_size: int = field(default=128, metadata={"help": "width of a new text encoder"})
+    text_num_hidden_layers: int = field(default=2, metadata={"help": "layers of a new text encoder"})
+    text_num_attention_heads: int = field(default=2, metadata={"help": "heads of a new text encoder"})
+    text_max_length: int = field(
+        default=512, metadata={"help": "longest note of a new text encoder, in tokens"}
+    )
+    code_hidden_size: int | None = field(default=None, metadata={"help": "width of the code encoder"})
+    code_num_hidden_layers: int | None = field(default=None, metadata={"help": "layers of the code encoder"})
+    code_num_attention_heads: int | None = field(default=None, metadata={"help": "heads of the code encoder"})
+    code_embedding_type: str | None = field(default=None, metadata={"help": "ontology or plain"})
+    use_cross_modal: bool | None = field(
+        default=None, metadata={"help": "false removes the cross-modal module"}
+    )
+    num_frozen_text_layers: int | None = field(
+        default=None, metadata={"help": "first text layers kept as they are"}
+    )
+    text_pooling: str | None = field(default=None, metadata={"help": "cls or mean"})
+
+
+@dataclass
+class PretrainingArguments:
+    """What is pre-trained on, and how it is looked at.
+
+    Args:
+        data (`str`): folder written by `run_preparation.py`.
+        mask_share (`float`, defaults to 0.15): share of a visit's codes that are hidden, at least one.
+        pretraining_target (`str`, defaults to `masked`): predict the hidden codes or `all` codes of the
+            visit.
+        probe_shuffled_modalities (`bool`, defaults to False): at the end evaluate again with the notes, and
+            then with the codes, exchanged among the visits.
+    """
+
+    data: str = field(metadata={"help": "folder written by run_preparation.py"})
+    mask_share: float = field(default=0.15, metadata={"help": "share of a visit's codes that are hidden"})
+    pretraining_target: str = field(
+        default="masked", metadata={"help": "predict the masked codes or all codes"}
+    )
+    probe_shuffled_modalities: bool = field(
+        default=False, metadata={"help": "evaluate again with notes, then codes, exchanged among visits"}
+    )
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.mask_share <= 1.0:
+            raise InputError("option --mask_share", received=self.mask_share, expected="a share in (0, 1]")
+
+
+TASK_NAMES = ("medication_recommendation", "readmission", "icd_coding", "medication_prediction")
+
+
+@dataclass
+class FinetuningArguments:
+    """Which task is learnt, from what.
+
+    Args:
+        task (`str`): one of `TASK_NAMES`.
+        data (`str`): folder written by `run_preparation.py`.
+        model (`str`, defaults to `none`): folder of a model written by `run_pretraining.py`; `none` builds a
+            new one (fresh code encoder, text encoder by `--text_model`), to measure what pre-training gives.
+        baseline (`str`, *optional*): run this baseline instead of MedM-PLM.
+        training_ratio (`float`, defaults to 1.0): share of the training examples that is used, in (0, 1].
+        top_k_labels (`int`, defaults to 50): how many of the most frequent diagnosis codes ICD coding
+            predicts.
+        max_visits (`int`, defaults to 10): longer patients are cut to their most recent visits (medication
+            recommendation).
+    """
+
+    task: str = field(metadata={"help": "the task", "choices": TASK_NAMES})
+    data: str = field(metadata={"help": "folder written by run_preparation.py"})
+    model: str = field(default="none", metadata={"help": "folder of a pre-trained model, or none"})
+    baseline: str | None = field(
+        default=None, metadata={"help": "frequency, linear_text, linear_codes or linear"}
+    )
+    training_ratio: float = field(default=1.0, metadata={"help": "share of the training examples, in (0, 1]"})
+    top_k_labels: int = field(
+        default=50, metadata={"help": "icd_coding: number of most frequent codes to predict"}
+    )
+    max_visits: int = field(
+        default=10, metadata={"help": "medication_recommendation: most recent visits kept"}
+    )
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.training_ratio <= 1.0:
+            raise InputError(
+                "option --training_ratio", received=self.training_ratio, expected="a share in (0, 1]"
+            )
+        for name, least in (("top_k_labels", 1), ("max_visits", 2)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"option --{name}", received=getattr(self, name), expected=f"at least {least}"
+                )

@@ -1,0 +1,165 @@
+"""From predictions to metrics, and the files in which a run leaves its results.
+
+Axes: batch, visits, codes, labels, targets (the visits that are predicted).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from transformers import EvalPrediction
+
+from medm_plm import metrics
+from medm_plm.data.collators import IGNORED_LABEL
+
+METRICS_FILE = "metrics.json"
+
+
+def keep_places(logits: tuple[torch.Tensor, torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Reduce T2C and C2C scores to the places of the hidden codes before they are gathered and kept.
+
+    A few numbers for each visit instead of the whole vocabulary; the same as
+    `medm_plm.metrics.hidden_code_places`, where equal scores get the worst place.
+
+    Args:
+        logits (`tuple` of two `torch.FloatTensor` of shape `(batch, vocab_size)`): T2C and C2C scores.
+        labels (`torch.LongTensor` of shape `(batch, codes)`): ids of the hidden codes, -100 elsewhere.
+
+    Returns:
+        Two `torch.LongTensor` of shape `(batch, codes)`: 0 is the best place, -100 where nothing was hidden.
+    """
+    visits, positions = (labels != IGNORED_LABEL).nonzero(as_tuple=True)
+    kept = []
+    for scores in logits:
+        own = scores[visits, labels[visits, positions]]
+        better = [(scores[visit] >= score).sum() - 1 for visit, score in zip(visits, own, strict=True)]
+        places = torch.full_like(labels, IGNORED_LABEL)
+        places[visits, positions] = torch.stack(better) if better else visits
+        kept.append(places)
+    return tuple(kept)
+
+
+def pretraining_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Metrics of T2C and C2C from the places that `keep_places` left."""
+    t2c, c2c = prediction.predictions
+    return {**metrics.hidden_code_metrics(t2c, "t2c"), **metrics.hidden_code_metrics(c2c, "c2c")}
+
+
+def prior_metrics(code_counts: np.ndarray, examples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Metrics of naming the most frequent codes of the training visits, whatever the visit.
+
+    Args:
+        code_counts (`np.ndarray` of shape `(vocab_size,)`): in how many training visits each code stands.
+        examples (`Sequence[dict]`): visits with `labels` (fixed masks).
+
+    Returns:
+        The metrics of `medm_plm.metrics.hidden_code_metrics`, names starting with `prior_`.
+    """
+    labels = np.concatenate([example["labels"] for example in examples])
+    return metrics.hidden_code_metrics(metrics.frequency_prior_places(code_counts, labels), "prior")
+
+
+def target_rows(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn the scores of a task head into probabilities of the targets.
+
+    Args:
+        logits (`np.ndarray` of shape `(batch, labels)` or `(batch, visits, labels)`): scores.
+        labels (`np.ndarray` of shape `(batch,)`, `(batch, labels)` or `(batch, visits, labels)`): 0, 1, or
+            rows of -100 for visits that are no target.
+
+    Returns:
+        Probabilities and labels, both `(targets, labels)`.
+    """
+    width = logits.shape[-1]
+    scores, truth = logits.reshape(-1, width), labels.reshape(-1, width)
+    is_target = (truth != IGNORED_LABEL).all(axis=1)
+    scores = scores[is_target].astype(np.float64)
+    return 0.5 * (1.0 + np.tanh(0.5 * scores)), truth[is_target].astype(np.int64)
+
+
+def task_metrics(task: str, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Metrics of section 9 of the method for one task.
+
+    Args:
+        task (`str`): name of the task.
+        probabilities (`np.ndarray` of shape `(targets, labels)`): predictions.
+        labels (`np.ndarray` of shape `(targets, labels)`): 0 or 1.
+
+    Returns:
+        Name and value of each metric.
+    """
+    return metrics.METRICS_OF_TASK[task](probabilities, labels)
+
+
+def metrics_function(task: str) -> Callable[[EvalPrediction], dict[str, float]]:
+    """Make the `compute_metrics` of a task for `Trainer`."""
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        return task_metrics(task, *target_rows(prediction.predictions, prediction.label_ids))
+
+    return compute
+
+
+def run_facts(prepared_visits: Path, seed: int) -> dict[str, Any]:
+    """What a result needs so that it can be traced: data fingerprint, seed and versions."""
+    digest = hashlib.sha256()
+    with prepared_visits.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    packages = ("torch", "transformers", "tokenizers", "numpy")
+    return {
+        "seed": seed,
+        "data_sha256": digest.hexdigest(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write results as JSON; a metric that is not defined becomes null.
+
+    Args:
+        path (`Path`): the file.
+        content (`Mapping`): nested mappings, lists, numbers and text.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_plain(content), indent=2) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_predictions(
+    path: Path, targets: pl.DataFrame, probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]
+) -> None:
+    """Write one row for each predicted visit: its ids, the probabilities and the truth, never its content.
+
+    Args:
+        path (`Path`): a parquet file; its metadata hold the label list as JSON under `labels`.
+        targets (`polars.DataFrame`): ids of the visits.
+        probabilities (`np.ndarray` of shape `(targets, labels)`): predictions.
+        labels (`np.ndarray` of shape `(targets, labels)`): 0 or 1.
+        names (`Sequence[str]`): the label list.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = targets.with_columns(
+        pl.Series("probabilities", probabilities.astype(np.float32).tolist(), dtype=pl.List(pl.Float32)),
+        pl.Series("labels", labels.astype(np.uint8).tolist(), dtype=pl.List(pl.UInt8)),
+    )
+    rows.write_parquet(path, metadata={"labels": json.dumps(list(names))})

@@ -1,0 +1,280 @@
+"""Build or load the processor and the model of a run.
+
+A run that starts from nothing learns its WordPiece vocabulary from the training notes and begins with a
+small, new BERT: the honest start where no published encoder is at hand. With `--text_model` the published
+encoder and its tokenizer go into the text tower.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoTokenizer, BertConfig, BertTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig
+from medm_plm.data.vocabulary import CodeVocabulary
+from medm_plm.errors import InputError
+from medm_plm.training.arguments import ModelArguments, RunArguments
+from modeling_medm_plm import (
+    MedMPLMForICDCoding,
+    MedMPLMForMedicationRecommendation,
+    MedMPLMForPreTraining,
+    MedMPLMForReadmissionPrediction,
+    MedMPLMPreTrainedModel,
+)
+from tokenization_medm_plm import MedMPLMCodeTokenizer, MedMPLMProcessor
+
+MODEL_CLASSES: dict[str, type[MedMPLMPreTrainedModel]] = {
+    "pretraining": MedMPLMForPreTraining,
+    "medication_recommendation": MedMPLMForMedicationRecommendation,
+    "readmission": MedMPLMForReadmissionPrediction,
+    "icd_coding": MedMPLMForICDCoding,
+    "medication_prediction": MedMPLMForICDCoding,
+}
+HEAD_NAME = "classifier."  # attribute of the task models
+TEXT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+@contextmanager
+def _one_line_errors(what: str) -> Iterator[None]:
+    """Turn what the library says about an impossible setting or a missing file into one of our errors."""
+    try:
+        yield
+    except (StrictDataclassError, ValueError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
+        cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
+        raise InputError(f"{what}: {cause}") from error
+
+
+def train_text_tokenizer(notes: Collection[str], vocab_size: int, max_length: int) -> BertTokenizer:
+    """Learn a lower-case WordPiece vocabulary from notes.
+
+    Args:
+        notes (`Collection[str]`): notes of the training split; read twice.
+        vocab_size (`int`): largest number of word pieces, the five special tokens included; more only if the
+            notes have more characters.
+        max_length (`int`): longest note in tokens.
+
+    Returns:
+        A tokenizer of the library; the same notes in the same order give the same one.
+    """
+    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    learner.normalizer = normalizers.BertNormalizer(lowercase=True)
+    learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    characters: set[str] = set()
+    for note in notes:
+        characters.update(learner.normalizer.normalize_str(note))
+    characters.difference_update(string.whitespace)
+    # The library numbers the inner characters in the order of a hash map, and ties between merges follow
+    # these numbers, so that two runs would get two vocabularies; given beforehand, they are the same in every
+    # run.
+    alphabet = [prefix + character for prefix in ("", "##") for character in sorted(characters)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=max(vocab_size, len(TEXT_SPECIAL_TOKENS) + len(alphabet)),
+        special_tokens=[*TEXT_SPECIAL_TOKENS, *alphabet],
+        show_progress=False,
+    )
+    learner.train_from_iterator(notes, trainer)
+    return BertTokenizer(vocab=learner.get_vocab(), do_lower_case=True, model_max_length=max_length)
+
+
+def build_processor(
+    vocabulary: CodeVocabulary, notes: Collection[str], arguments: ModelArguments
+) -> MedMPLMProcessor:
+    """Join a text tokenizer and the code tokenizer of a prepared folder.
+
+    Args:
+        vocabulary (`CodeVocabulary`): codes of the training split.
+        notes (`Collection[str]`): notes of the training split, read only if the text tokenizer is to be
+            learnt.
+        arguments (`ModelArguments`): `text_model`, or the size of a new vocabulary.
+
+    Returns:
+        The processor.
+    """
+    code_tokenizer = MedMPLMCodeTokenizer(vocab=list(vocabulary.tokens), num_codes=vocabulary.num_codes)
+    return MedMPLMProcessor(tokenizer=_text_tokenizer(notes, arguments), code_tokenizer=code_tokenizer)
+
+
+def shared_processor(
+    args: RunArguments,
+    model_options: ModelArguments,
+    vocabulary: CodeVocabulary,
+    notes: Collection[str],
+    saved_in: str | Path | None = None,
+) -> MedMPLMProcessor:
+    """Load a saved processor, or build one on the main process and let the other processes read it.
+
+    Args:
+        args (`RunArguments`): `run_dir` takes the new processor.
+        model_options (`ModelArguments`): see `build_processor`.
+        vocabulary (`CodeVocabulary`): see `build_processor`.
+        notes (`Collection[str]`): see `build_processor`.
+        saved_in (`str` or `Path`, *optional*): folder of a saved model or checkpoint, whose processor is
+            kept.
+
+    Returns:
+        The same processor on every process.
+    """
+    if saved_in is not None:
+        return load_processor(saved_in)
+    with args.main_process_first(desc="building the processor"):
+        if args.local_process_index == 0:
+            build_processor(vocabulary, notes, model_options).save_pretrained(args.run_dir)
+        return MedMPLMProcessor.from_pretrained(args.run_dir)
+
+
+def _text_tokenizer(notes: Collection[str], arguments: ModelArguments) -> PreTrainedTokenizerBase:
+    if arguments.text_model is None:
+        return train_text_tokenizer(notes, arguments.text_vocab_size, arguments.text_max_length)
+    with _one_line_errors(f"option --text_model {arguments.text_model}"):
+        return AutoTokenizer.from_pretrained(arguments.text_model)
+
+
+def new_model(
+    name: str,
+    vocabulary: CodeVocabulary,
+    processor: MedMPLMProcessor,
+    arguments: ModelArguments,
+    **config_fields: Any,
+) -> MedMPLMPreTrainedModel:
+    """Build a model whose code encoder is new and whose text encoder is published or new.
+
+    Args:
+        name (`str`): `pretraining` or the name of a task.
+        vocabulary (`CodeVocabulary`): codes of the training split with their places in the ontologies.
+        processor (`MedMPLMProcessor`): gives the size of a new text vocabulary.
+        arguments (`ModelArguments`): the sizes, and `text_model`.
+        config_fields: further fields of `MedMPLMConfig`.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: if the text encoder cannot be read or a size is impossible.
+    """
+    model_class = MODEL_CLASSES[name]
+    node_parents = None if arguments.code_embedding_type == "plain" else list(vocabulary.node_parents)
+    with _one_line_errors("the model cannot be built"):
+        code_config = _code_config(vocabulary, arguments)
+        fields = {**_chosen_fields(arguments), **config_fields}
+        if arguments.text_model is not None:
+            return model_class.from_text_pretrained(
+                arguments.text_model, code_config=code_config, node_parents=node_parents, **fields
+            )
+        # A text encoder without weights has nothing to keep frozen.
+        fields.setdefault("num_frozen_text_layers", 0)
+        config = MedMPLMConfig(
+            text_config=_text_config(processor, arguments), code_config=code_config, **fields
+        )
+        model = model_class(config)
+        if node_parents is not None:
+            model.model.set_ontology(node_parents)
+        return model
+
+
+def load_model(
+    name: str, folder: str | Path, arguments: ModelArguments, **config_fields: Any
+) -> MedMPLMPreTrainedModel:
+    """Load the encoders of a pre-trained model, or a whole model of the same kind.
+
+    Args:
+        name (`str`): `pretraining` or the name of a task.
+        folder (`str` or `Path`): what `run_pretraining.py` wrote.
+        arguments (`ModelArguments`): settings that override those of the folder.
+        config_fields: further fields of `MedMPLMConfig`, labels for instance.
+
+    Returns:
+        The model; a head that the folder does not hold is new.
+
+    Raises:
+        InputError: if the folder is no model, lacks weights, or a setting is impossible for it.
+    """
+    with _one_line_errors(f"the model in {folder} cannot be loaded"), _quiet_library():
+        fields = {**_chosen_fields(arguments), **config_fields}
+        model, report = MODEL_CLASSES[name].from_pretrained(folder, output_loading_info=True, **fields)
+    missing = [key for key in report["missing_keys"] if not key.startswith(HEAD_NAME)]
+    if missing:
+        raise InputError(
+            f"{len(missing)} weights are missing, {min(missing)} among them",
+            file=folder,
+            remedy="leave out options that the model was not pre-trained with, such as --use_cross_modal",
+        )
+    return model
+
+
+@contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Hold back the library's table of weights; that a task has no pre-training head is as it should be."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def load_processor(folder: str | Path) -> MedMPLMProcessor:
+    """Load the processor of a saved model.
+
+    Args:
+        folder (`str` or `Path`): what `run_pretraining.py` or `run_finetuning.py` wrote.
+
+    Returns:
+        The processor.
+
+    Raises:
+        InputError: if the folder is missing or holds none.
+    """
+    for name in ("config.json", "processor_config.json"):
+        if not (Path(folder) / name).is_file():
+            raise InputError(
+                f"no saved model: {name} is missing", file=folder, remedy="give what run_pretraining.py wrote"
+            )
+    with _one_line_errors(f"the processor in {folder} cannot be loaded"):
+        return MedMPLMProcessor.from_pretrained(folder)
+
+
+def _chosen_fields(arguments: ModelArguments) -> dict[str, Any]:
+    """Fields of `MedMPLMConfig` that were set by an option."""
+    names = ("use_cross_modal", "num_frozen_text_layers", "text_pooling")
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+
+
+def _code_config(vocabulary: CodeVocabulary, arguments: ModelArguments) -> MedMPLMCodeConfig:
+    fields: dict[str, Any] = {
+        "hidden_size": arguments.code_hidden_size,
+        "intermediate_size": arguments.code_hidden_size,
+        "num_hidden_layers": arguments.code_num_hidden_layers,
+        "num_attention_heads": arguments.code_num_attention_heads,
+        "embedding_type": arguments.code_embedding_type,
+    }
+    if arguments.code_hidden_size is not None:
+        heads = MedMPLMCodeConfig.ontology_num_attention_heads
+        fields["ontology_embedding_size"] = arguments.code_hidden_size // heads
+    return MedMPLMCodeConfig(
+        vocab_size=vocabulary.num_codes,
+        num_ontology_nodes=len(vocabulary.tokens),
+        max_ontology_depth=vocabulary.max_depth,
+        **{name: value for name, value in fields.items() if value is not None},
+    )
+
+
+def _text_config(processor: MedMPLMProcessor, arguments: ModelArguments) -> BertConfig:
+    return BertConfig(
+        vocab_size=len(processor.tokenizer),
+        hidden_size=arguments.text_hidden_size,
+        num_hidden_layers=arguments.text_num_hidden_layers,
+        num_attention_heads=arguments.text_num_attention_heads,
+        intermediate_size=4 * arguments.text_hidden_size,
+        max_position_embeddings=arguments.text_max_length,
+        pad_token_id=processor.tokenizer.pad_token_id,
+    )

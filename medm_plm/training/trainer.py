@@ -1,0 +1,131 @@
+"""What the library's Trainer lacks for this project: epochs for the masks, two learning rates, no pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, set_seed
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.utils import logging
+
+from medm_plm.errors import InputError
+from medm_plm.training.arguments import RunArguments
+from medm_plm.training.datasets import ExampleDataset
+
+TEXT_ENCODER_NAME = "text_model"  # attribute of `MedMPLMModel`
+
+
+def start_run(args: RunArguments) -> None:
+    """Make a run repeatable from its first random number on, and keep progress bars out of log files."""
+    set_seed(args.seed)
+    if args.disable_tqdm:
+        logging.disable_progress_bar()
+
+
+class EpochCallback(TrainerCallback):
+    """Tell the data set which epoch begins; the masks of pre-training are keyed by it.
+
+    `DataLoader.set_epoch` of accelerate reaches only the sampler when there is a seedable one.
+    """
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Pass on the epoch, also where a run is resumed in its middle."""
+        kwargs["train_dataloader"].dataset.set_epoch(int(state.epoch or 0))
+
+
+class MedMPLMTrainer(Trainer):
+    """`Trainer` with the epoch in each training example and a learning rate of its own for the text encoder.
+
+    Args:
+        train_examples (`Sequence[dict]`, *optional*), eval_examples (`Sequence[dict]`, *optional*): tokenised
+            examples (see `medm_plm.training.datasets`).
+        args (`RunArguments`): options of the run.
+        kwargs: everything else that `Trainer` takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        args: RunArguments,
+        train_examples: Sequence[dict[str, Any]] | None = None,
+        eval_examples: Sequence[dict[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        callbacks: list[TrainerCallback] = [EpochCallback()]
+        if args.early_stopping_patience is not None:
+            callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+        super().__init__(
+            args=args,
+            train_dataset=None if train_examples is None else ExampleDataset(train_examples),
+            eval_dataset=None if eval_examples is None else ExampleDataset(eval_examples),
+            callbacks=callbacks,
+            **kwargs,
+        )
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Build the optimizer and give the text encoder its own learning rate if one is set."""
+        created_before = self.optimizer is not None
+        optimizer = super().create_optimizer() if model is None else super().create_optimizer(model)
+        if self.args.text_learning_rate is not None and not created_before:
+            named = (self.model if model is None else model).named_parameters()
+            text = {id(parameter) for name, parameter in named if TEXT_ENCODER_NAME in name.split(".")}
+            split_groups(optimizer, text, self.args.text_learning_rate)
+        return optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        # A pickle with local paths and the Hub token in clear; nothing reads it back.
+        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+
+def split_groups(optimizer: torch.optim.Optimizer, chosen: set[int], learning_rate: float) -> None:
+    """Move some parameters of an optimizer into groups of their own with another learning rate.
+
+    Args:
+        optimizer (`torch.optim.Optimizer`): an optimizer that has not stepped yet; changed in place.
+        chosen (`set[int]`): `id` of the parameters to move.
+        learning_rate (`float`): their learning rate.
+    """
+    groups = []
+    for group in optimizer.param_groups:
+        moved = [parameter for parameter in group["params"] if id(parameter) in chosen]
+        kept = [parameter for parameter in group["params"] if id(parameter) not in chosen]
+        groups += [{**group, "params": kept}, {**group, "params": moved, "lr": learning_rate}]
+    optimizer.param_groups[:] = [group for group in groups if group["params"]]
+
+
+def resume_folder(args: RunArguments) -> str | None:
+    """Find the checkpoint to resume from.
+
+    Args:
+        args (`RunArguments`): `resume_from_checkpoint` is a folder, or `last` for the newest one of this run.
+
+    Returns:
+        The folder, or None to start afresh.
+
+    Raises:
+        InputError: if there is no such checkpoint, or if a new run would mix with the checkpoints of another.
+    """
+    asked, checkpoints = args.resume_from_checkpoint, Path(args.output_dir)
+    numbered = [path for path in checkpoints.glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
+    if asked is None:
+        if numbered:
+            raise InputError(
+                "the folder already holds checkpoints",
+                file=checkpoints,
+                remedy="go on with --resume_from_checkpoint last, or choose another --output_dir",
+            )
+        return None
+    newest = max(numbered, key=lambda path: int(path.name.split("-")[-1]), default=None)
+    folder = newest if asked == "last" else Path(asked)
+    if folder is None or not (folder / TRAINER_STATE_NAME).is_file():
+        raise InputError(
+            "no checkpoint to resume from",
+            file=folder or checkpoints,
+            expected=f"a folder checkpoint-N with {TRAINER_STATE_NAME}",
+            remedy="start without --resume_from_checkpoint",
+        )
+    return str(folder)

@@ -1,0 +1,219 @@
+"""Fine-tune MedM-PLM, or fit a baseline, for one task with one seed.
+
+    python run_finetuning.py --config configs/readmission.yaml --data prepared --model pretrained --output_dir
+    out
+
+Tasks: `medication_recommendation`, `readmission`, `icd_coding`, `medication_prediction`. `--model none`
+builds a model without pre-training; `--baseline linear_text` fits a baseline on the same inputs instead. The
+output folder becomes the finished model with its processor, `metrics.json` (validation and test, beside the
+label frequency) and `predictions_validation.parquet`, `predictions_test.parquet`. Runs in several processes
+under `accelerate launch` or `torchrun`. Every option of the library's `TrainingArguments` is an option here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from medm_plm import register_auto_classes
+from medm_plm.baselines import build_baseline
+from medm_plm.command_line import parse_arguments, print_table, run_main
+from medm_plm.data import tasks
+from medm_plm.data.collators import PatientCollator, VisitCollator
+from medm_plm.data.schema import HADM_ID, NOTE, SPLIT, SUBJECT_ID, VISITS_FILE, VOCABULARY_FILE, read_visits
+from medm_plm.data.vocabulary import CodeVocabulary
+from medm_plm.errors import InputError
+from medm_plm.training.arguments import FinetuningArguments, ModelArguments, RunArguments
+from medm_plm.training.datasets import ExampleDataset, tokenize_task
+from medm_plm.training.evaluation import (
+    METRICS_FILE,
+    metrics_function,
+    run_facts,
+    target_rows,
+    task_metrics,
+    write_json,
+    write_predictions,
+)
+from medm_plm.training.feature_cache import add_prefix_states
+from medm_plm.training.models import load_model, new_model, shared_processor
+from medm_plm.training.task_examples import (
+    TaskExamples,
+    baseline_examples,
+    task_examples,
+    task_labels,
+    training_share,
+)
+from medm_plm.training.trainer import MedMPLMTrainer, resume_folder, start_run
+
+Predictions = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Probabilities and labels, both `(targets, labels)`, by split."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Fine-tune or fit, evaluate, save and print a table.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): words of the command line; those of the process by default.
+    """
+    register_auto_classes()
+    options, model_options, args = parse_arguments(
+        FinetuningArguments, ModelArguments, RunArguments, argv=argv, description=__doc__
+    )
+    _check_options(options, model_options)
+    visits = read_visits(options.data)
+    labels = task_labels(options.task, visits, options.top_k_labels)
+    examples = {
+        split: task_examples(
+            options.task, visits, split, labels, max_visits=options.max_visits, seed=args.seed
+        )
+        for split in ("train", "validation", "test")
+    }
+    by = SUBJECT_ID if options.task == "medication_recommendation" else HADM_ID
+    examples["train"] = training_share(examples["train"], options.training_ratio, args.seed, by)
+
+    if options.baseline is None:
+        train_notes = visits.filter(visits[SPLIT] == "train")[NOTE]
+        predictions, history = _finetune(options, model_options, args, examples, labels, train_notes)
+    else:
+        predictions, history = _fit_baseline(options.baseline, options.task, examples), []
+    if args.process_index == 0:
+        frequency = _fit_baseline("frequency", options.task, examples)
+        results = _results(
+            options, args.seed, visits, examples, {"model": predictions, "frequency": frequency}
+        )
+        _write(options, args, examples, labels, predictions, {**results, "history": history})
+        _print_results(options, results["test"])
+
+
+def _check_options(options: FinetuningArguments, model_options: ModelArguments) -> None:
+    """Refuse combinations that would silently do something else than asked."""
+    if options.model != "none" and options.baseline is not None:
+        raise InputError("options --model and --baseline exclude each other", remedy="leave one of them out")
+    if options.model != "none" and model_options.text_model is not None:
+        raise InputError(
+            "option --text_model has no place beside --model, whose text encoder is used",
+            remedy="leave --text_model out, or set --model none",
+        )
+
+
+def _finetune(
+    options: FinetuningArguments,
+    model_options: ModelArguments,
+    args: RunArguments,
+    examples: dict[str, TaskExamples],
+    labels: list[str],
+    train_notes: pl.Series,
+) -> tuple[Predictions, list[dict[str, Any]]]:
+    """Train and save MedM-PLM; return its predictions on validation and test, and the log of the training."""
+    checkpoint = resume_folder(args)
+    pretrained = None if options.model == "none" else options.model
+    vocabulary = CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE)
+    start_run(args)
+    processor = shared_processor(args, model_options, vocabulary, train_notes, checkpoint or pretrained)
+    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    if pretrained is None:
+        model = new_model(options.task, vocabulary, processor, model_options, **names)
+    else:
+        model = load_model(options.task, pretrained, model_options, **names)
+
+    tokenized = {
+        split: tokenize_task(options.task, processor, part, f"tokenising {split}")
+        for split, part in examples.items()
+    }
+    if args.frozen_text_cache is not None:
+        for part in tokenized.values():
+            single_visits = [visit for example in part for visit in example.get("visits", [example])]
+            padding_id = processor.tokenizer.pad_token_id
+            add_prefix_states(model.model, single_visits, args.frozen_text_cache, padding_id)
+    collator = PatientCollator if options.task == "medication_recommendation" else VisitCollator
+    trainer = MedMPLMTrainer(
+        model=model,
+        args=args,
+        train_examples=tokenized["train"],
+        eval_examples=tokenized["validation"],
+        data_collator=collator.from_processor(processor),
+        processing_class=processor,
+        compute_metrics=metrics_function(options.task),
+    )
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(str(args.run_dir))
+    predictions = {}
+    for split in ("validation", "test"):
+        output = trainer.predict(ExampleDataset(tokenized[split]))
+        predictions[split] = target_rows(output.predictions, output.label_ids)
+    return predictions, trainer.state.log_history
+
+
+def _fit_baseline(name: str, task: str, examples: dict[str, TaskExamples]) -> Predictions:
+    """Fit a baseline on the training examples and return its predictions on validation and test."""
+    baseline = build_baseline(name)
+    baseline.fit(baseline_examples(task, examples["train"]))
+    return {
+        split: (
+            baseline.predict_proba(baseline_examples(task, examples[split])),
+            examples[split].target_labels,
+        )
+        for split in ("validation", "test")
+    }
+
+
+def _results(
+    options: FinetuningArguments,
+    seed: int,
+    visits: pl.DataFrame,
+    examples: dict[str, TaskExamples],
+    predictions: dict[str, Predictions],
+) -> dict[str, Any]:
+    """Metrics of each predictor on each split; readmission also on as many visits with as without one."""
+    results: dict[str, Any] = {}
+    for split in ("validation", "test"):
+        results[split] = {
+            name: task_metrics(options.task, *made[split]) for name, made in predictions.items()
+        }
+    if options.task == "readmission":
+        balanced = tasks.readmission_visits(visits, "test", balanced=True, seed=seed)[HADM_ID].to_list()
+        chosen = examples["test"].targets[HADM_ID].is_in(balanced).to_numpy()
+        if chosen.any():  # a small test split may lack one of the two outcomes
+            results["test_balanced"] = {
+                name: task_metrics(options.task, *(part[chosen] for part in made["test"]))
+                for name, made in predictions.items()
+            }
+    return results
+
+
+def _write(
+    options: FinetuningArguments,
+    args: RunArguments,
+    examples: dict[str, TaskExamples],
+    labels: list[str],
+    predictions: Predictions,
+    results: dict[str, Any],
+) -> None:
+    """Write metrics and predictions into the folder of the run."""
+    for split, (probabilities, truth) in predictions.items():
+        path = args.run_dir / f"predictions_{split}.parquet"
+        write_predictions(path, examples[split].targets, probabilities, truth, labels)
+    content = {
+        "task": options.task,
+        "predictor": options.baseline or "medm_plm",
+        "pretrained": options.model != "none",
+        "training_ratio": options.training_ratio,
+        **run_facts(Path(options.data) / VISITS_FILE, args.seed),
+        "num_labels": len(labels),
+        "num_targets": {split: int(part.is_target.sum()) for split, part in examples.items()},
+    }
+    write_json(args.run_dir / METRICS_FILE, {**content, **results})
+
+
+def _print_results(options: FinetuningArguments, results: dict[str, dict[str, float]]) -> None:
+    columns = [options.baseline or "MedM-PLM", "label frequency"]
+    rows = [[name, value, results["frequency"][name]] for name, value in results["model"].items()]
+    print_table(f"{options.task}, test split", ["metric", *columns], rows)
+
+
+if __name__ == "__main__":
+    run_main(main)

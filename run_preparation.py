@@ -1,0 +1,201 @@
+"""Prepare records for MedM-PLM: the tables of a source become visits, a code vocabulary and a report.
+
+python run_preparation.py --source mimic3 --input MIMIC_FOLDER --output OUT
+python run_preparation.py --source synthetic --num_patients 2000 --output OUT
+python run_preparation.py --check OUT
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm import tqdm
+
+from medm_plm.command_line import parse_arguments, print_table, run_main
+from medm_plm.data import mimic3, preparation
+from medm_plm.data.cohort import REQUIREMENTS, CohortRules
+from medm_plm.data.files import fingerprint
+from medm_plm.data.preparation import PreparationRules
+from medm_plm.data.report import Report
+from medm_plm.data.schema import DIAGNOSIS_CODES, MEDICATION_CODES, SPLITS
+from medm_plm.data.synthetic import DRUG_MAP_FILE, TRUTH_FOLDER, write_synthetic_tables
+from medm_plm.errors import InputError
+from medm_plm.ontologies.mappings import MedicationMapper
+
+
+@dataclass
+class PreparationArguments:
+    """Options of the preparation."""
+
+    source: Literal["mimic3", "eicu", "synthetic"] | None = field(
+        default=None, metadata={"help": "where the records come from"}
+    )
+    input: str | None = field(
+        default=None,
+        metadata={
+            "help": "folder of the tables; for synthetic, where to write them (default: a temporary folder)"
+        },
+    )
+    output: str | None = field(
+        default=None, metadata={"help": "folder to write visits, vocabulary and report to"}
+    )
+    drug_map: str | None = field(
+        default=None,
+        metadata={"help": "file of medication classes (ATC); default: the table that comes with the package"},
+    )
+    readmission_policy: Literal["paper", "clinicalbert", "cms"] = field(
+        default="paper", metadata={"help": "what counts as a readmission within 30 days"}
+    )
+    minimum_age: float = field(default=16.0, metadata={"help": "years at admission; 0 keeps every age"})
+    require: list[str] = field(
+        default_factory=lambda: ["diagnoses_or_note"],
+        metadata={
+            "help": "what a visit must have: "
+            + ", ".join(REQUIREMENTS)
+            + "; the paper: note diagnoses medications"
+        },
+    )
+    diagnosis_system: Literal["ICD9CM", "ICD10CM"] = field(
+        default="ICD9CM", metadata={"help": "for eicu, which writes each diagnosis in both"}
+    )
+    seed: int = field(default=0, metadata={"help": "chooses the split, and the synthetic patients"})
+    num_patients: int = field(default=1000, metadata={"help": "size of a synthetic cohort"})
+    check: str | None = field(
+        default=None, metadata={"help": "check this prepared folder against leakage, and do nothing else"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.check is None:
+            missing = [f"--{name}" for name in ("source", "output") if getattr(self, name) is None]
+            if self.source in ("mimic3", "eicu") and self.input is None:
+                missing.append("--input")
+            if missing:
+                raise InputError(f"{' and '.join(missing)} must be given, or --check FOLDER alone")
+        self.rules = PreparationRules(
+            cohort=CohortRules(
+                minimum_age=self.minimum_age,
+                require=tuple(name for word in self.require for name in word.split(",") if name),
+            ),
+            readmission_policy=self.readmission_policy,
+            diagnosis_system=self.diagnosis_system,
+            seed=self.seed,
+        )
+
+
+def main() -> None:
+    """Prepare a folder, or check one."""
+    (options,) = parse_arguments(PreparationArguments, description=__doc__)
+    if options.check is not None:
+        show_checks(options.check)
+        return
+    with input_folder(options) as folder:
+        report = prepare_folder(options, folder)
+    print_table(f"prepared {options.output}", ("quantity", "value"), summary_rows(report))
+    for warning in report["warnings"]:
+        print(f"warning: {warning}")
+
+
+def prepare_folder(options: PreparationArguments, folder: Path) -> Report:
+    """Read, prepare and write, with a progress bar over tables and steps."""
+    mapper, mapping_sha256 = medication_mapper(options, folder)
+    num_steps = preparation.NUM_TABLES[options.source] + preparation.NUM_STEPS
+    with tqdm(total=num_steps, unit="step") as progress:
+
+        def on_step(name: str) -> None:
+            progress.set_description(name)
+            progress.update()
+
+        tables = preparation.read_source(options.source, folder, options.rules, on_step)
+        prepared = preparation.prepare(options.source, tables, mapper, options.rules, on_step, mapping_sha256)
+    return preparation.write(prepared, options.output)
+
+
+@contextmanager
+def input_folder(options: PreparationArguments) -> Iterator[Path]:
+    """Give the folder of the tables; those of a synthetic cohort are written first."""
+    if options.source != "synthetic":
+        yield Path(options.input)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.input or temporary)
+        refuse_foreign_tables(folder)
+        write_synthetic_tables(folder, num_patients=options.num_patients, seed=options.seed)
+        yield folder
+
+
+def refuse_foreign_tables(folder: Path) -> None:
+    """Stop before a synthetic cohort replaces tables that are none, for example those of MIMIC-III."""
+    names = {path.name.upper().split(".")[0] for path in folder.glob("*.csv*")}
+    if names & set(mimic3.TABLES) and not (folder / TRUTH_FOLDER).is_dir():
+        raise InputError(
+            "folder holds tables that are not synthetic",
+            file=folder,
+            remedy="give an empty folder as --input, or none; to read these tables, use --source mimic3",
+        )
+
+
+def medication_mapper(options: PreparationArguments, folder: Path) -> tuple[MedicationMapper, str | None]:
+    """Take the user's mapping file, else the one of the synthetic cohort, else the packaged table."""
+    path = Path(options.drug_map) if options.drug_map is not None else None
+    if path is None and options.source == "synthetic":
+        path = folder / DRUG_MAP_FILE
+    if path is None:
+        return MedicationMapper.default(), None
+    return MedicationMapper.from_file(path), fingerprint(path)
+
+
+def show_checks(folder: str) -> None:
+    """Print the leakage checks of a prepared folder, all of which hold."""
+    rows = preparation.check_folder(folder).rows()
+    print_table(f"leakage checks of {folder}", ("check", "examined", "violations"), rows)
+
+
+def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """Choose the lines of the closing table.
+
+    Args:
+        report (`Mapping`): a finished report.
+
+    Returns:
+        Pairs of a quantity and its value.
+    """
+    visits, medications = report["visits"], report["medications"]
+    readmission = visits["readmission"]
+    lengths = report["lengths"]
+    rows: list[tuple[str, object]] = [
+        ("visits read", visits["visits_read"]),
+        ("visits prepared", visits["visits_prepared"]),
+        ("patients prepared", visits["patients_prepared"]),
+        ("patients with several visits", visits["patients_with_several_visits"]),
+        (f"readmissions ({readmission['policy']})", _positive(readmission["visits_read"])),
+        ("visits with a note", visits["visits_with_note"]),
+        ("words of a note (median)", lengths["words_of_note"]["median"]),
+        ("diagnoses of a visit (median)", lengths[DIAGNOSIS_CODES]["median"]),
+        ("medications of a visit (median)", lengths[MEDICATION_CODES]["median"]),
+        ("prescription rows mapped", _share(medications["rows_mapped"], medications["rows"])),
+    ]
+    for system, placement in report["codes"].items():
+        rows.append((f"{system} codes placed in the tree", f"{placement['placed']} of {placement['codes']}"))
+    rows += [(f"{split} patients / visits", _split_sizes(report["splits"][split])) for split in SPLITS]
+    return rows
+
+
+def _positive(counts: Mapping[str, int]) -> int | None:
+    return counts["positive"] if counts["positive"] + counts["negative"] else None
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole}" + (f" ({part / whole:.1%})" if whole else "")
+
+
+def _split_sizes(entry: Mapping[str, Any]) -> str:
+    return f"{entry['patients']} / {entry['visits']}"
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,128 @@
+"""Pre-train MedM-PLM on a prepared folder: Text-to-Code and Code-to-Code prediction of hidden codes.
+
+    python run_preparation.py --source synthetic --output prepared
+    python run_pretraining.py --config configs/pretraining.yaml --data prepared --output_dir pretrained
+
+Without `--text_model` a small BERT starts from random weights; with a folder or a Hub id the published
+encoder and its tokenizer go into the text tower. The output folder becomes the finished model: configuration,
+weights, processor, code files and `metrics.json`; checkpoints lie in its folder `checkpoints`. Runs in
+several processes under `accelerate launch` or `torchrun`. Every option of the library's `TrainingArguments`
+is an option here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medm_plm import register_auto_classes
+from medm_plm.command_line import parse_arguments, print_table, run_main
+from medm_plm.data.collators import CodeMasker, PretrainingCollator
+from medm_plm.data.schema import NOTE, VISITS_FILE, VOCABULARY_FILE, read_visits
+from medm_plm.data.vocabulary import CodeVocabulary
+from medm_plm.training.arguments import ModelArguments, PretrainingArguments, RunArguments
+from medm_plm.training.datasets import ExampleDataset, tokenize_visits
+from medm_plm.training.evaluation import (
+    METRICS_FILE,
+    keep_places,
+    pretraining_metrics,
+    prior_metrics,
+    run_facts,
+    write_json,
+)
+from medm_plm.training.feature_cache import add_prefix_states
+from medm_plm.training.models import new_model, shared_processor
+from medm_plm.training.pretraining_examples import (
+    CODE_FIELDS,
+    NOTE_FIELDS,
+    code_counts,
+    exchange_modality,
+    fixed_masks,
+    pretraining_visits,
+)
+from medm_plm.training.trainer import MedMPLMTrainer, resume_folder, start_run
+
+METRIC_NAMES = ("accuracy", "recall_at_5", "recall_at_10")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Pre-train, evaluate, save and print a table.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): words of the command line; those of the process by default.
+    """
+    register_auto_classes()
+    options, model_options, args = parse_arguments(
+        PretrainingArguments, ModelArguments, RunArguments, argv=argv, description=__doc__
+    )
+    checkpoint = resume_folder(args)
+    visits = read_visits(options.data)
+    vocabulary = CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE)
+    parts = {split: pretraining_visits(visits, split) for split in ("train", "validation", "test")}
+
+    start_run(args)
+    processor = shared_processor(args, model_options, vocabulary, parts["train"][NOTE], checkpoint)
+    model = new_model(
+        "pretraining", vocabulary, processor, model_options, pretraining_target=options.pretraining_target
+    )
+    masker = CodeMasker.from_tokenizer(processor.code_tokenizer, args.seed, options.mask_share)
+    examples = {
+        split: tokenize_visits(processor, part, f"tokenising {split}") for split, part in parts.items()
+    }
+    if args.frozen_text_cache is not None:
+        for part in examples.values():
+            add_prefix_states(model.model, part, args.frozen_text_cache, processor.tokenizer.pad_token_id)
+    questions = {split: fixed_masks(examples[split], masker) for split in ("validation", "test")}
+
+    if options.pretraining_target == "all" and args.metric_for_best_model == "loss":
+        # Evaluation asks for the hidden codes only, so its loss says nothing about the objective "all".
+        args.metric_for_best_model, args.greater_is_better = "t2c_recall_at_10", True
+    trainer = MedMPLMTrainer(
+        model=model,
+        args=args,
+        train_examples=examples["train"],
+        eval_examples=questions["validation"],
+        data_collator=PretrainingCollator.from_processor(
+            processor, masker=masker, predict_all=options.pretraining_target == "all"
+        ),
+        processing_class=processor,
+        compute_metrics=pretraining_metrics,
+        preprocess_logits_for_metrics=keep_places,
+    )
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(str(args.run_dir))
+
+    results = {split: _evaluate(trainer, questions[split]) for split in questions}
+    counts = code_counts(examples["train"], masker, vocabulary.num_codes)
+    for split, result in results.items():
+        result["frequency"] = prior_metrics(counts, questions[split])
+    if options.probe_shuffled_modalities:
+        for name, fields in (("notes_exchanged", NOTE_FIELDS), ("codes_exchanged", CODE_FIELDS)):
+            exchanged = exchange_modality(questions["test"], fields, args.seed)
+            results["test"][name] = _evaluate(trainer, exchanged)["model"]
+    if trainer.is_world_process_zero():
+        sizes = {split: len(part) for split, part in parts.items()}
+        facts = run_facts(Path(options.data) / VISITS_FILE, args.seed)
+        content = {"task": "pretraining", **facts, "visits": sizes, **results}
+        write_json(args.run_dir / METRICS_FILE, {**content, "history": trainer.state.log_history})
+        _print_results(results["test"])
+
+
+def _evaluate(trainer: MedMPLMTrainer, questions: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Metrics of the model on visits with fixed masks."""
+    metrics = trainer.evaluate(ExampleDataset(questions), metric_key_prefix="final")
+    names = ["loss", *(f"{path}_{name}" for path in ("t2c", "c2c") for name in METRIC_NAMES)]
+    return {"model": {name: metrics[f"final_{name}"] for name in names}}
+
+
+def _print_results(results: dict[str, dict[str, float]]) -> None:
+    rows = []
+    for name, values in results.items():
+        for path in ("prior",) if name == "frequency" else ("t2c", "c2c"):
+            rows.append([name, path.upper(), *(values[f"{path}_{metric}"] for metric in METRIC_NAMES)])
+    print_table("Hidden codes of the test visits", ["input", "from", *METRIC_NAMES], rows)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,85 @@
+"""What MedM-PLM installs and what it needs.
+
+The three files that travel to the Hub and the scripts are top-level modules; everything else is the package
+`medm_plm`. The ranges below are what the tests pass with: `constraints.txt` pins their newest end,
+`constraints-minimum.txt` their lowest.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def read_version() -> str:
+    """Read the version without importing the package, whose requirements are not installed yet."""
+    source = (ROOT / "medm_plm" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE).group(1)
+
+
+REQUIREMENTS = [
+    "torch>=2.10",  # earlier ones: GHSA-63cw-57p8-fm3p
+    "transformers>=5.5.4,<6",  # Trainer of earlier 5.x divides accumulated losses twice; before 5.3: CVE-2026-4372
+    "accelerate>=1.10",
+    "datasets>=4.4",
+    "evaluate>=0.4.6",
+    "huggingface_hub>=1.5,<3",
+    "networkx>=3.2",
+    "numpy>=2.1",
+    "polars>=1.36.1,<3",
+    "PyYAML>=6.0.1",
+    "safetensors>=0.6.2",
+    "scikit-learn>=1.6",
+    "scipy>=1.14",
+    "tokenizers>=0.22.2",
+    "tqdm>=4.66.3",
+]
+
+TEST_REQUIREMENTS = [
+    "hypothesis>=6.100",
+    "parameterized>=0.9",  # what the suites of transformers import
+    "pytest>=9",
+    "protobuf>=5",  # old transformers ask for it whenever a tokenizer refuses an argument
+    "pytest-xdist>=3.6",
+    "torch_geometric>=2.6",  # the reference our graph attention is compared with
+]
+STYLE_REQUIREMENTS = ["ruff>=0.14"]
+
+setup(
+    name="medm-plm",
+    version=read_version(),
+    description="Language models over the notes and the diagnosis and medication codes of hospital visits",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["electronic health records", "clinical notes", "ICD", "ATC", "transformers", "multimodal"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Healthcare Industry",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["medm_plm", "medm_plm.*"]),
+    py_modules=[
+        "configuration_medm_plm",
+        "tokenization_medm_plm",
+        "modeling_medm_plm",
+        "run_preparation",
+        "run_pretraining",
+        "run_finetuning",
+    ],
+    package_data={"medm_plm": ["py.typed", "ontologies/*.csv"]},
+    install_requires=REQUIREMENTS,
+    extras_require={
+        "test": TEST_REQUIREMENTS,
+        "dev": TEST_REQUIREMENTS + STYLE_REQUIREMENTS,
+    },
+)

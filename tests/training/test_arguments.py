@@ -1,0 +1,90 @@
+"""Options: the folder of a run, refused values, and the YAML files with the paper's settings."""
+
+from pathlib import Path
+
+import pytest
+
+from medm_plm.command_line import parse_arguments
+from medm_plm.errors import InputError
+from medm_plm.training.arguments import (
+    TASK_NAMES,
+    FinetuningArguments,
+    ModelArguments,
+    PretrainingArguments,
+    RunArguments,
+)
+
+PAPER_LEARNING_RATES = {  # section III-B of Liu et al. (2022)
+    "pretraining": 5e-4,
+    "medication_recommendation": 5e-5,
+    "readmission": 2e-5,
+    "icd_coding": 1e-5,
+}
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def read_config(path: Path):
+    """Parse a YAML file as its script does."""
+    kind = PretrainingArguments if path.stem == "pretraining" else FinetuningArguments
+    argv = ["--config", str(path), "--data", "prepared", "--output_dir", "out"]
+    return parse_arguments(kind, ModelArguments, RunArguments, argv=argv)
+
+
+def test_the_run_folder_holds_the_checkpoints_of_the_library(tmp_path):
+    args = RunArguments(output_dir=str(tmp_path / "out"))
+    assert args.run_dir == tmp_path / "out"
+    assert args.output_dir == str(tmp_path / "out" / "checkpoints")
+
+
+def test_nothing_is_reported_and_the_best_epoch_is_kept_by_default(tmp_path):
+    args = RunArguments(output_dir=str(tmp_path))
+    assert args.report_to == []
+    assert args.load_best_model_at_end
+    assert args.eval_strategy == args.save_strategy == "epoch"
+
+
+def test_raw_columns_cannot_be_removed(tmp_path):
+    with pytest.raises(InputError, match="remove_unused_columns"):
+        RunArguments(output_dir=str(tmp_path), remove_unused_columns=True)
+
+
+@pytest.mark.parametrize("ratio", [0.0, -0.1, 1.5])
+def test_training_ratio_is_a_share(ratio):
+    with pytest.raises(InputError, match="training_ratio"):
+        FinetuningArguments(task="readmission", data="d", training_ratio=ratio)
+
+
+@pytest.mark.parametrize(("name", "value"), [("top_k_labels", 0), ("max_visits", 1)])
+def test_counts_have_a_least_value(name, value):
+    with pytest.raises(InputError, match=name):
+        FinetuningArguments(task="icd_coding", data="d", **{name: value})
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1])
+def test_mask_share_is_a_share(share):
+    with pytest.raises(InputError, match="mask_share"):
+        PretrainingArguments(data="d", mask_share=share)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_configs_hold_the_learning_rates_of_the_paper(path):
+    options, _, args = read_config(path)
+    assert args.learning_rate == PAPER_LEARNING_RATES[path.stem]
+    assert getattr(options, "task", "pretraining") == path.stem
+    assert args.early_stopping_patience
+
+
+def test_pretraining_config_is_that_of_the_paper():
+    options, _, args = read_config(CONFIGS / "pretraining.yaml")
+    assert options.mask_share == 0.15
+    assert options.pretraining_target == "masked"
+    assert args.per_device_train_batch_size == 32
+    assert args.num_train_epochs == 200
+    assert args.weight_decay == 0.0
+
+
+@pytest.mark.parametrize("name", ["pretraining", *TASK_NAMES])
+def test_every_task_has_a_smoke_config(name):
+    options, _, args = read_config(CONFIGS / "smoke" / f"{name}.yaml")
+    assert getattr(options, "task", "pretraining") == name
+    assert args.num_train_epochs <= 3

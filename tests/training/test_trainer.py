@@ -1,0 +1,214 @@
+"""What our Trainer adds, and what must not go wrong silently: epochs, accumulation, freezing, resuming."""
+
+import pytest
+import torch
+
+from medm_plm.data.collators import CodeMasker, PretrainingCollator, VisitCollator
+from medm_plm.errors import InputError
+from medm_plm.training.arguments import RunArguments
+from medm_plm.training.datasets import tokenize_task, tokenize_visits
+from medm_plm.training.evaluation import keep_places, pretraining_metrics
+from medm_plm.training.pretraining_examples import fixed_masks
+from medm_plm.training.task_examples import task_examples, task_labels
+from medm_plm.training.trainer import MedMPLMTrainer, resume_folder
+from modeling_medm_plm import MedMPLMForPreTraining
+from prepared_cohort import invent_visits, tiny_model, tiny_processor
+
+VISITS = invent_visits(20)
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return tiny_processor(VISITS)
+
+
+def run_arguments(folder, **options) -> RunArguments:
+    quiet = {"use_cpu": True, "disable_tqdm": True, "eval_strategy": "no", "save_strategy": "no", "seed": 3}
+    steps = {"max_steps": 2, "per_device_train_batch_size": 8, "load_best_model_at_end": False}
+    return RunArguments(
+        output_dir=str(folder), **{**quiet, **steps, "dataloader_pin_memory": False, **options}
+    )
+
+
+def pretraining_trainer(processor, folder, dropout: bool = True, **options) -> MedMPLMTrainer:
+    torch.manual_seed(0)
+    model = tiny_model("pretraining", VISITS, num_frozen_text_layers=1)
+    if not dropout:
+        silence_dropout(model)
+    masker = CodeMasker.from_tokenizer(processor.code_tokenizer, seed=3)
+    visits = tokenize_visits(processor, VISITS)
+    return MedMPLMTrainer(
+        model=model,
+        args=run_arguments(folder, **options),
+        train_examples=visits,
+        eval_examples=fixed_masks(visits, masker),
+        data_collator=PretrainingCollator.from_processor(processor, masker=masker),
+        processing_class=processor,
+        compute_metrics=pretraining_metrics,
+        preprocess_logits_for_metrics=keep_places,
+    )
+
+
+def icd_trainer(processor, folder, dropout: bool = True, **options) -> MedMPLMTrainer:
+    labels = task_labels("icd_coding", VISITS, 5)
+    examples = task_examples("icd_coding", VISITS, "train", labels)
+    torch.manual_seed(0)
+    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    model = tiny_model("icd_coding", VISITS, **names)
+    if not dropout:
+        silence_dropout(model)
+    return MedMPLMTrainer(
+        model=model,
+        args=run_arguments(folder, **options),
+        train_examples=tokenize_task("icd_coding", processor, examples, "tokenising"),
+        data_collator=VisitCollator.from_processor(processor),
+        processing_class=processor,
+    )
+
+
+def silence_dropout(model: torch.nn.Module) -> None:
+    """Make two passes over the same rows equal."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_probs_dropout_prob", "hidden_dropout_prob"):
+            if hasattr(getattr(module, "config", None), name):
+                setattr(module.config, name, 0.0)
+
+
+@pytest.mark.parametrize("make", [pretraining_trainer, icd_trainer])
+def test_accumulated_batches_train_like_one_big_batch(make, processor, tmp_path):
+    weights, losses = [], []
+    for batch_size, accumulation in ((16, 1), (4, 4)):
+        trainer = make(
+            processor,
+            tmp_path / str(batch_size),
+            dropout=False,
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=accumulation,
+            optim="sgd",
+            learning_rate=1.0,
+            max_grad_norm=1e9,
+            logging_strategy="steps",
+            logging_steps=1,
+        )
+        trainer.train()
+        weights.append(trainer.model.state_dict())
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, atol=2e-5, rtol=1e-4, msg=name)
+
+
+def test_masks_follow_the_epoch_of_the_run(processor, tmp_path):
+    trainer = pretraining_trainer(processor, tmp_path, max_steps=-1, num_train_epochs=3)
+    seen = []
+    collate = trainer.data_collator
+
+    def remember(examples):
+        seen.extend((example["epoch"], example["example_id"]) for example in examples)
+        return collate(examples)
+
+    trainer.data_collator = remember
+    trainer.train()
+    ids = VISITS["hadm_id"].to_list()
+    assert sorted(seen) == sorted((epoch, hadm_id) for epoch in range(3) for hadm_id in ids)
+
+
+def test_frozen_layers_stay_as_they_are_and_stay_frozen(processor, tmp_path):
+    trainer = pretraining_trainer(processor, tmp_path, learning_rate=0.01)
+    before = {name: weight.clone() for name, weight in trainer.model.named_parameters()}
+    trainer.train()
+    trainer.save_model(str(tmp_path / "model"))
+    loaded = MedMPLMForPreTraining.from_pretrained(tmp_path / "model")
+    frozen = {name for name, weight in loaded.named_parameters() if not weight.requires_grad}
+    assert any(".text_model.embeddings." in name for name in frozen)
+    assert any(".layer.0." in name for name in frozen)
+    assert not any(".layer.1." in name for name in frozen)
+    for name, weight in loaded.named_parameters():
+        assert torch.equal(weight, before[name]) == (name in frozen), name
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused"])
+def test_evaluation_during_training_equals_a_fresh_load(optim, processor, tmp_path):
+    """Nothing computed from the weights may outlive them; the fused optimizer changes them unseen."""
+    trainer = pretraining_trainer(
+        processor, tmp_path, optim=optim, learning_rate=0.05, eval_strategy="steps", eval_steps=1, max_steps=3
+    )
+    trainer.train()
+    last = [entry for entry in trainer.state.log_history if "eval_loss" in entry][-1]["eval_loss"]
+    trainer.save_model(str(tmp_path / "model"))
+    trainer.model = MedMPLMForPreTraining.from_pretrained(tmp_path / "model")
+    trainer.model_wrapped = trainer.model
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(last, rel=1e-5)
+
+
+def test_the_text_encoder_can_have_its_own_learning_rate(processor, tmp_path):
+    trainer = pretraining_trainer(
+        processor, tmp_path, learning_rate=0.02, text_learning_rate=0.001, weight_decay=0.1
+    )
+    optimizer = trainer.create_optimizer()
+    rate_of = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+    decay_of = {
+        id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]
+    }
+    trained = {name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+    assert len(rate_of) == len(trained)
+    for name, weight in trained.items():
+        assert rate_of[id(weight)] == (0.001 if ".text_model." in name else 0.02), name
+        assert decay_of[id(weight)] == (0.0 if weight.dim() == 1 else 0.1), name
+    assert trainer.create_optimizer() is optimizer
+    assert {group["lr"] for group in optimizer.param_groups} == {0.001, 0.02}
+
+
+def test_nothing_is_pickled_into_a_model_or_a_checkpoint(processor, tmp_path):
+    trainer = pretraining_trainer(processor, tmp_path, save_strategy="steps", save_steps=2)
+    trainer.train()
+    trainer.save_model(str(tmp_path))
+    assert (tmp_path / "model.safetensors").is_file()
+    assert (tmp_path / "checkpoints" / "checkpoint-2" / "model.safetensors").is_file()
+    assert not list(tmp_path.rglob("training_args.bin"))
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".bin", ".pt", ".pkl", ".pth")]
+
+
+def test_training_stops_early_when_evaluation_stands_still(processor, tmp_path):
+    trainer = pretraining_trainer(
+        processor,
+        tmp_path,
+        learning_rate=0.0,
+        max_steps=-1,
+        num_train_epochs=9,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        early_stopping_patience=2,
+    )
+    trainer.train()
+    assert trainer.state.epoch == 3
+
+
+def make_checkpoint(folder, step: int):
+    checkpoint = folder / "checkpoints" / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text("{}")
+    return checkpoint
+
+
+def test_the_newest_checkpoint_is_resumed(tmp_path):
+    make_checkpoint(tmp_path, 9)
+    newest = make_checkpoint(tmp_path, 10)
+    assert resume_folder(run_arguments(tmp_path, resume_from_checkpoint="last")) == str(newest)
+    assert resume_folder(run_arguments(tmp_path, resume_from_checkpoint=str(newest))) == str(newest)
+
+
+def test_a_run_does_not_mix_with_the_checkpoints_of_another(tmp_path):
+    assert resume_folder(run_arguments(tmp_path)) is None
+    make_checkpoint(tmp_path, 1)
+    with pytest.raises(InputError, match=r"already holds checkpoints.*resume_from_checkpoint last"):
+        resume_folder(run_arguments(tmp_path))
+
+
+@pytest.mark.parametrize("asked", ["last", "nowhere"])
+def test_nothing_to_resume_is_one_clear_error(asked, tmp_path):
+    with pytest.raises(InputError, match="no checkpoint to resume from"):
+        resume_folder(run_arguments(tmp_path, resume_from_checkpoint=asked))
