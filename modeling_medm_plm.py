@@ -267,6 +267,8 @@ class MedMPLMOntologyEmbedding(nn.Embedding):
             return nn.functional.embedding(input_ids, self.full_table())
         if not torch.is_grad_enabled():
             return nn.functional.embedding(input_ids, self._cached_table())
+        # What runs with gradients may be about to change, and fused optimizers leave no trace on the weights.
+        self._table = None
         distinct, position = torch.unique(input_ids, return_inverse=True)
         return nn.functional.embedding(position, self.partial_table(distinct))
 

@@ -151,14 +151,12 @@ def _finetune(
 def _fit_baseline(name: str, task: str, examples: dict[str, TaskExamples]) -> Predictions:
     """Fit a baseline on the training examples and return its predictions on validation and test."""
     baseline = build_baseline(name)
-    baseline.fit(baseline_examples(task, examples["train"]))
-    return {
-        split: (
-            baseline.predict_proba(baseline_examples(task, examples[split])),
-            examples[split].target_labels,
-        )
-        for split in ("validation", "test")
-    }
+    baseline.fit(baseline_examples(task, examples["train"]), baseline_examples(task, examples["validation"]))
+    predictions = {}
+    for split in ("validation", "test"):
+        probabilities = baseline.predict_proba(baseline_examples(task, examples[split]))
+        predictions[split] = (probabilities.astype(np.float32), examples[split].target_labels)
+    return predictions
 
 
 def _results(

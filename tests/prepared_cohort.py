@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pytest
 
 import run_pretraining
 from medm_plm import register_auto_classes
@@ -78,7 +77,7 @@ def write_prepared_folder(folder: Path, visits: pl.DataFrame | None = None) -> P
 
 @cache
 def pretrained_folder(base: Path) -> Path:
-    """A model pre-trained for one epoch on the prepared folder beside it; made once for all tests below `base`."""
+    """A model pre-trained for one epoch on the prepared folder beside it; made once in a session."""
     folder = base / "pretrained_cohort"
     data = write_prepared_folder(folder / "prepared")
     run_pretraining.main(

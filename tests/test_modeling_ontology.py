@@ -157,3 +157,18 @@ def test_broken_ontologies_are_refused(parents, message):
 def test_plain_embedding_has_no_ontology():
     with pytest.raises(ValueError, match="embedding_type"):
         build(MedMPLMCodeModel_for_tests(), code_config={"embedding_type": "plain"})
+
+
+def test_table_is_recomputed_after_a_step_of_a_fused_optimizer():
+    """A fused optimizer changes weights without raising their version counters."""
+    model = build(MedMPLMCodeModel_for_tests())
+    codes = torch.tensor([[1, 5, 6]])
+    with torch.no_grad():
+        before = model(codes).last_hidden_state
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    model(codes).last_hidden_state.sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        after = model(codes).last_hidden_state
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, model(codes).last_hidden_state)

@@ -83,8 +83,9 @@ def target_rows(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
     width = logits.shape[-1]
     scores, truth = logits.reshape(-1, width), labels.reshape(-1, width)
     is_target = (truth != IGNORED_LABEL).all(axis=1)
-    scores = scores[is_target].astype(np.float64)
-    return 0.5 * (1.0 + np.tanh(0.5 * scores)), truth[is_target].astype(np.int64)
+    probabilities = 0.5 * (1.0 + np.tanh(0.5 * scores[is_target].astype(np.float64)))
+    # The precision of the file, so that metrics of the file are the metrics of the run.
+    return probabilities.astype(np.float32), truth[is_target].astype(np.int64)
 
 
 def task_metrics(task: str, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:

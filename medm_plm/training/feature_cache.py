@@ -1,19 +1,20 @@
-"""Keep what the frozen text layers say about each note, so that no epoch computes it again.
+"""Keep what the frozen text layers say about each note, so that no epoch and no task computes it again.
 
 Frozen layers run in evaluation mode, so their output is a function of the note alone. It is computed once and
-kept on disk in half precision, real tokens only, in files of some hundred notes that are mapped into memory.
-A file is named after the fingerprint of the frozen weights and of the notes it holds: other weights or other
-notes never meet a wrong file, and a broken-off computation goes on where it stopped. The states reveal the
-notes; the files are readable by their owner alone.
+kept on disk in half precision, real tokens only, in files of some hundred notes that are memory-mapped. A
+folder is named after the frozen weights, a note after its tokens: other weights or other notes never meet a
+wrong state, runs share what they have in common, and a broken-off computation goes on where it stopped. The
+states reveal the notes; the files are readable by their owner alone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -69,33 +70,49 @@ def add_prefix_states(
     precision = np.dtype(dtype)
     kept = Path(folder) / prefix_fingerprint(model, precision)
     kept.mkdir(parents=True, exist_ok=True, mode=0o700)
-    starts = range(0, len(visits), NOTES_PER_FILE)
-    for start in logging.tqdm(starts, desc="frozen text layers", leave=False):
-        part = visits[start : start + NOTES_PER_FILE]
-        path = kept / f"{_notes_fingerprint(part)}.npy"
-        if not path.exists():
-            _write(path, _compute(model, part, text_padding_id, precision))
-        states = np.load(path, mmap_mode="r")
-        ends = np.cumsum([len(visit["input_ids"]) for visit in part])
-        for visit, chunk in zip(part, np.split(states, ends[:-1]), strict=True):
-            visit["text_prefix_states"] = chunk
+    names = [_note_name(visit["input_ids"]) for visit in visits]
+    missing = dict(zip(names, visits, strict=True))
+    for name in read_states(kept):
+        missing.pop(name, None)
+    new = list(missing.items())
+    for start in logging.tqdm(range(0, len(new), NOTES_PER_FILE), desc="frozen text layers", leave=False):
+        part = dict(new[start : start + NOTES_PER_FILE])
+        states = _compute(model, list(part.values()), text_padding_id, precision)
+        _write(kept, list(part), states)
+    states_of_note = read_states(kept)
+    for name, visit in zip(names, visits, strict=True):
+        visit["text_prefix_states"] = states_of_note[name]
 
 
-def _notes_fingerprint(visits: Sequence[dict[str, Any]]) -> str:
-    digest = hashlib.sha256()
-    for visit in visits:
-        ids = np.asarray(visit["input_ids"], dtype=np.int32)
-        digest.update(np.int32(len(ids)).tobytes() + ids.tobytes())
-    return digest.hexdigest()[:32]
+def read_states(kept: Path) -> dict[str, np.ndarray]:
+    """Map all kept states into memory.
+
+    Args:
+        kept (`Path`): folder of one fingerprint.
+
+    Returns:
+        States `(words, hidden)` of each note, by its name; read from disk when they are used.
+    """
+    states = {}
+    for index_file in sorted(kept.glob("*.json")):
+        index = json.loads(index_file.read_text(encoding="utf-8"))
+        rows = np.load(index_file.with_suffix(".npy"), mmap_mode="r")
+        ends = np.cumsum(index["lengths"])
+        states.update(zip(index["notes"], np.split(rows, ends[:-1]), strict=True))
+    return states
+
+
+def _note_name(input_ids: Sequence[int] | np.ndarray) -> str:
+    return hashlib.sha256(np.asarray(input_ids, dtype=np.int32).tobytes()).hexdigest()[:32]
 
 
 def _compute(
     model: Any, visits: Sequence[dict[str, Any]], padding_id: int, precision: np.dtype
-) -> np.ndarray:
-    """States of all real tokens of the notes, one note after the other, `(tokens, hidden)`."""
+) -> list[np.ndarray]:
+    """States of the real tokens of each note, `(words, hidden)`."""
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    states: list[np.ndarray] = [np.empty(0)] * len(visits)
+    states: list[np.ndarray] = [np.empty((0, 0))] * len(visits)
     by_length = sorted(range(len(visits)), key=lambda index: len(visits[index]["input_ids"]))
     for start in range(0, len(by_length), NOTES_PER_BATCH):
         chosen = by_length[start : start + NOTES_PER_BATCH]
@@ -106,16 +123,24 @@ def _compute(
         for index, row, note in zip(chosen, rows, output, strict=True):
             states[index] = note[: len(row)]
     model.train(was_training)
-    return np.concatenate(states)
+    return states
 
 
-def _write(path: Path, states: np.ndarray) -> None:
-    """Write under another name, to disk, then rename: a file that exists is whole."""
-    staging = path.with_suffix(f".{os.getpid()}.part")
+def _write(kept: Path, notes: list[str], states: list[np.ndarray]) -> None:
+    """Write the states and then their index: an index that exists belongs to a whole file."""
+    name = hashlib.sha256("".join(notes).encode()).hexdigest()[:32]
+    _write_whole(kept / f"{name}.npy", lambda file: np.save(file, np.concatenate(states)))
+    index = json.dumps({"notes": notes, "lengths": [len(rows) for rows in states]})
+    _write_whole(kept / f"{name}.json", lambda file: file.write(index.encode()))
+
+
+def _write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write under another name, to disk, then rename: no other process sees half a file."""
+    staging = path.with_suffix(f"{path.suffix}.{os.getpid()}.part")
     descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            np.save(file, states)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(staging, path)

@@ -61,19 +61,25 @@ def test_kept_states_serve_patients_with_several_visits(tmp_path):
 def test_nothing_is_computed_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(feature_cache, "NOTES_PER_FILE", 2)
     model = build(MedMPLMForPreTraining, num_frozen_text_layers=1)
-    calls, compute = [], feature_cache._compute
-    monkeypatch.setattr(feature_cache, "_compute", lambda *args: calls.append(1) or compute(*args))
+    computed, compute = [], feature_cache._compute
+    monkeypatch.setattr(
+        feature_cache,
+        "_compute",
+        lambda model, visits, *rest: computed.append(len(visits)) or compute(model, visits, *rest),
+    )
     visits = tokenized_visits()
-    first = kept(model, tmp_path, visits)
-    assert len(calls) == 3
-    next(tmp_path.rglob("*.npy")).unlink()  # as if a run had been killed before its last file
+    first = kept(model, tmp_path, [*visits, visits[0]])  # one note twice
+    assert computed == [2, 2, 1]
+    kept(model, tmp_path, visits[::-1][:3])  # another task: some of the notes in another order
+    assert computed == [2, 2, 1]
+    sorted(tmp_path.rglob("*.json"))[0].unlink()  # as if a run had been killed before its index was written
     second = kept(model, tmp_path, visits)
-    assert len(calls) == 4
-    for one, other in zip(first, second, strict=True):
+    assert len(computed) == 4
+    for one, other in zip(first, second, strict=False):
         np.testing.assert_array_equal(one["text_prefix_states"], other["text_prefix_states"])
 
 
-def test_other_weights_other_notes_and_another_precision_have_their_own_files(tmp_path):
+def test_other_weights_and_another_precision_have_another_fingerprint():
     model = build(MedMPLMForPreTraining, num_frozen_text_layers=1)
     before = prefix_fingerprint(model.model, np.float16)
     assert before == prefix_fingerprint(
@@ -85,15 +91,11 @@ def test_other_weights_other_notes_and_another_precision_have_their_own_files(tm
         assert before == prefix_fingerprint(model.model, np.float16)
         model.model.text_model.encoder.layer[0].output.dense.bias.add_(1)
     assert before != prefix_fingerprint(model.model, np.float16)
-    visits = tokenized_visits()
-    kept(model, tmp_path, visits)
-    kept(model, tmp_path, visits[::-1])
-    assert len(list(tmp_path.rglob("*.npy"))) == 2
 
 
 def test_files_are_for_their_owner_alone(tmp_path):
     kept(build(MedMPLMForPreTraining, num_frozen_text_layers=1), tmp_path, tokenized_visits())
-    (file,) = tmp_path.rglob("*.npy")
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert file.parent.stat().st_mode & 0o777 == 0o700
-    assert not list(tmp_path.rglob("*.part"))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(file.suffix for file in files) == [".json", ".npy"]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert files[0].parent.stat().st_mode & 0o777 == 0o700
