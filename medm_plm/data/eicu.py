@@ -18,7 +18,6 @@ from pathlib import Path
 
 import polars as pl
 
-from medm_plm.data.csv_check import TableFile
 from medm_plm.data.eicu_codes import codes_of_system, name_by_code
 from medm_plm.data.eicu_notes import (
     SECTIONS,
@@ -28,6 +27,7 @@ from medm_plm.data.eicu_notes import (
     pick_list_phrases,
 )
 from medm_plm.data.notes import compose
+from medm_plm.data.reading import TableReader, age_of, one_row
 from medm_plm.data.schema import (
     ADMISSION_TIME,
     ADMISSION_TYPE,
@@ -49,7 +49,7 @@ from medm_plm.data.schema import (
     RowLedger,
     SourceTables,
 )
-from medm_plm.data.tables import keep_known, qualify_codes, read_table, whole_number
+from medm_plm.data.tables import keep_known, qualify_codes, whole_number
 
 STAY = "patientunitstayid"
 TABLES = {
@@ -113,14 +113,11 @@ def read(
     )
 
 
-class _Reader:
+class _Reader(TableReader):
     """Reads one table after the other and keeps the account."""
 
     def __init__(self, folder: Path, on_table: Callable[[str], None]) -> None:
-        self.folder = folder
-        self.on_table = on_table
-        self.ledgers: dict[str, RowLedger] = {}
-        self.files: list[TableFile] = []
+        super().__init__(folder, TABLES, on_table)
         self.remarks: dict[str, int] = {}
 
     def stays(self) -> pl.DataFrame:
@@ -145,7 +142,7 @@ class _Reader:
                 pl.int_range(pl.len(), dtype=pl.Int64).alias(SOURCE_ORDER),
                 no_time.alias(ADMISSION_TIME),
                 no_time.alias(DISCHARGE_TIME),
-                pl.when(pl.col("years") >= 0).then(pl.col("years")).alias(AGE),
+                age_of(pl.col("years")).alias(AGE),
                 pl.col("unitadmitsource").str.to_uppercase().alias(ADMISSION_TYPE),
                 status.replace_strict(
                     {"expired": True, "alive": False}, default=None, return_dtype=pl.Boolean
@@ -190,7 +187,7 @@ class _Reader:
         return named.with_columns(
             whole_number("drugstartoffset").alias(POSITION),
             pl.lit(None, pl.String).alias(NDC),
-            pl.lit(1, pl.Int64).alias(NUM_ROWS),
+            one_row(),
         ).select(SOURCE_PRESCRIPTION_SCHEMA.names())
 
     def notes(self, stays: pl.DataFrame) -> pl.DataFrame:
@@ -213,7 +210,5 @@ class _Reader:
         return compose(pl.concat(phrases), SECTIONS)
 
     def _table(self, name: str) -> tuple[pl.DataFrame, RowLedger]:
-        self.on_table(name)
-        frame, self.ledgers[name], file = read_table(self.folder, name, TABLES[name])
-        self.files.append(file)
-        return frame.rename({STAY: HADM_ID}), self.ledgers[name]
+        frame, ledger = self.table(name)
+        return frame.rename({STAY: HADM_ID}), ledger

@@ -18,6 +18,7 @@ from medm_plm.errors import InputError
 from medm_plm.ontologies.codes import normalize_code, qualify
 
 SUFFIXES = (".csv", ".csv.gz")  # the first one found is read
+TIME_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
 NO_VALUE = "row has no value in the columns read"
 
 
@@ -61,12 +62,13 @@ def read_table(
     return ledger.keep(frame, ~pl.all_horizontal(pl.all().is_null()), NO_VALUE), ledger, file
 
 
-def find_table(folder: str | Path, name: str) -> Path:
+def find_table(folder: str | Path, name: str, suffixes: Sequence[str] = SUFFIXES) -> Path:
     """Find the file of a table.
 
     Args:
         folder (`str` or `Path`): folder of the source.
         name (`str`): name of the table without its ending, in any letter case.
+        suffixes (`Sequence[str]`, *optional*): endings that it may have, the one to prefer first.
 
     Returns:
         Its path; `.csv` is taken before `.csv.gz`.
@@ -78,14 +80,14 @@ def find_table(folder: str | Path, name: str) -> Path:
     if not folder.is_dir():
         raise InputError("input folder does not exist", file=folder, remedy="check the path after --input")
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    for suffix in SUFFIXES:
+    for suffix in suffixes:
         for path in files:
             if path.name.lower() == f"{name}{suffix}".lower():
                 return path
     raise InputError(
         f"table {name} is missing",
         file=folder,
-        expected=" or ".join(name + suffix for suffix in SUFFIXES),
+        expected=" or ".join(name + suffix for suffix in suffixes),
         remedy="copy it there from the release of the data set",
     )
 
@@ -110,24 +112,27 @@ def keep_known(
     return known
 
 
-def qualify_codes(frame: pl.DataFrame, ledger: RowLedger, column: str, system: str) -> pl.DataFrame:
+def qualify_codes(
+    frame: pl.DataFrame, ledger: RowLedger, column: str, system: str | pl.Expr
+) -> pl.DataFrame:
     """Write the codes of a column the project's way; rows without a code go.
 
     Args:
         frame (`polars.DataFrame`): rows of a table.
         ledger (`RowLedger`): where rows without a code are counted.
         column (`str`): column of codes as the source writes them: dotted, lower case, blank or missing.
-        system (`str`): code system, such as "ICD9CM".
+        system (`str` or `polars.Expr`): code system of all rows, such as "ICD9CM", or of each row.
 
     Returns:
         The rows with a column `code` of qualified codes.
     """
-    distinct = frame[column].drop_nulls().unique().to_list()
-    qualified = {code: qualify(system, code) for code in distinct if normalize_code(code)}
-    code = pl.col(column).replace_strict(
-        list(qualified), list(qualified.values()), default=None, return_dtype=pl.String
-    )
-    return ledger.keep(frame.with_columns(code.alias(CODE)), pl.col(CODE).is_not_null(), "no code")
+    of_row = pl.lit(system) if isinstance(system, str) else system
+    keys = frame.select(of_row.alias("system"), pl.col(column).alias("written"))
+    distinct = keys.unique().drop_nulls().rows()
+    known = [(of, written, qualify(of, written)) for of, written in distinct if normalize_code(written)]
+    codes = pl.DataFrame(known, dict.fromkeys(["system", "written", CODE], pl.String), orient="row")
+    code = keys.join(codes, on=["system", "written"], how="left", maintain_order="left")[CODE]
+    return ledger.keep(frame.with_columns(code), pl.col(CODE).is_not_null(), "no code")
 
 
 def whole_number(column: str) -> pl.Expr:
@@ -140,3 +145,16 @@ def whole_number(column: str) -> pl.Expr:
         The numbers.
     """
     return pl.col(column).cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
+
+
+def time_of(column: str, formats: Sequence[str] = TIME_FORMATS) -> pl.Expr:
+    """Read a text column as times, a date as its midnight; what is neither becomes null.
+
+    Args:
+        column (`str`): name of the column.
+        formats (`Sequence[str]`, *optional*): ways of writing a time, tried in this order.
+
+    Returns:
+        The times.
+    """
+    return pl.coalesce(pl.col(column).str.to_datetime(way, time_unit="us", strict=False) for way in formats)

@@ -1,0 +1,117 @@
+"""MIMIC-IV, versions 2.2 and 3.1 and the demo: the only module that knows its tables and columns.
+
+Tables lie in `hosp/`. Each diagnosis says by `icd_version` whether it is ICD-9-CM or ICD-10-CM. There is no
+date of birth; a patient is `anchor_age` years old in `anchor_year`. Discharge summaries are a data set of
+their own, MIMIC-IV-Note, and the demo comes without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from medm_plm.data.cohort import PLANNED
+from medm_plm.data.mimic import DIED, KEYS, MimicReader
+from medm_plm.data.reading import age_of, joined_notes
+from medm_plm.data.schema import (
+    ADMISSION_TIME,
+    ADMISSION_TYPE,
+    HADM_ID,
+    SOURCE_NOTE_SCHEMA,
+    SourceTables,
+)
+from medm_plm.data.tables import SUFFIXES, keep_known, whole_number
+from medm_plm.errors import InputError
+
+TABLES = {
+    "patients": ("subject_id", "anchor_age", "anchor_year"),
+    "admissions": (
+        "subject_id",
+        "hadm_id",
+        "admittime",
+        "dischtime",
+        "admission_type",
+        "hospital_expire_flag",
+    ),
+    "diagnoses_icd": ("subject_id", "hadm_id", "seq_num", "icd_code", "icd_version"),
+    "prescriptions": ("subject_id", "hadm_id", "starttime", "drug", "ndc", "route"),
+}
+NOTE_TABLE = "discharge"
+NOTE_COLUMNS = ("subject_id", "hadm_id", "note_type", "note_seq", "charttime", "text")
+PLANNED_TYPES = ("SURGICAL SAME DAY ADMISSION",)  # beside ELECTIVE, which has its name
+
+_SYSTEM_OF_VERSION = {"9": "ICD9CM", "10": "ICD10CM"}
+_ADDENDUM = "AD"
+
+
+def read(
+    folder: str | Path,
+    on_table: Callable[[str], None] = lambda name: None,
+    notes: str | Path | None = None,
+) -> SourceTables:
+    """Read the admissions of MIMIC-IV with their diagnoses, prescriptions and discharge summaries.
+
+    Section 7 of the method. Rows that cannot be used are dropped and counted, as with MIMIC-III. A death is
+    taken from the flag of the admission alone: the time of death may lie hours behind the discharge. A same
+    day admission for surgery is written as `ELECTIVE`, since the readmission policies skip planned
+    admissions by that name.
+
+    Args:
+        folder (`str` or `Path`): folder with `hosp/` in it, or that folder itself; tables as `.csv` or
+            `.csv.gz`.
+        on_table (`Callable`, *optional*): told the name of each table before it is read, for a progress bar.
+        notes (`str` or `Path`, *optional*): folder of MIMIC-IV-Note, with `note/` in it or not, or the file
+            `discharge.csv.gz`; without it `note/` beside `hosp/` is read if it holds that file, else no note.
+
+    Returns:
+        The records under common names.
+
+    Raises:
+        InputError: if a table is missing or damaged, or `notes` leads to no discharge summaries.
+    """
+    folder = Path(folder)
+    note_folder = _note_folder(folder, notes)
+    hosp = folder / "hosp" if (folder / "hosp").is_dir() else folder
+    reader = MimicReader(hosp, {**TABLES, NOTE_TABLE: NOTE_COLUMNS}, on_table)
+    patients = reader.patients("patients")
+    since_anchor = pl.col(ADMISSION_TIME).dt.year() - whole_number("anchor_year")
+    age = age_of(whole_number("anchor_age") + since_anchor)
+    visits = reader.admissions("admissions", patients, age, DIED, "patients")
+    planned = pl.col(ADMISSION_TYPE).replace(dict.fromkeys(PLANNED_TYPES, PLANNED))
+    visits = visits.with_columns(planned)
+    diagnoses = _diagnoses(reader, visits)
+    prescriptions = reader.prescriptions("prescriptions", visits, "starttime")
+    return SourceTables(
+        visits=visits,
+        diagnoses=diagnoses,
+        prescriptions=prescriptions,
+        notes=_notes(reader, visits, note_folder),
+        ledgers=reader.ledgers,
+        visit_table="admissions",
+        diagnosis_table="diagnoses_icd",
+        prescription_table="prescriptions",
+        patient_table="patients",
+        files=reader.files,
+    )
+
+
+def _diagnoses(reader: MimicReader, visits: pl.DataFrame) -> pl.DataFrame:
+    frame, ledger = reader.table("diagnoses_icd")
+    system = pl.col("icd_version").replace_strict(_SYSTEM_OF_VERSION, default=None, return_dtype=pl.String)
+    frame = ledger.keep(frame.with_columns(system.alias("system")), pl.col("system").is_not_null(), "...")
+    return reader.coded("diagnoses_icd", frame, "icd_code", pl.col("system"), visits)
+
+
+def _notes(reader: MimicReader, visits: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
+    """Join each admission's discharge summary and its addenda, in the order they were written."""
+    if folder is None:
+        return pl.DataFrame(schema=SOURCE_NOTE_SCHEMA)
+    reader.folder = folder
+    frame, ledger = reader.table(NOTE_TABLE)
+    frame = ledger.keep(frame, pl.col("text").is_not_null(), "note has no text")
+    frame = keep_known(frame, ledger, visits, KEYS)
+    is_addendum = (pl.col("note_type") == _ADDENDUM).fill_null(False)
+    order = (HADM_ID, is_addendum, "charttime", whole_number("note_seq"))
+    return joined_notes(frame.sort(order, nulls_last=True, maintain_order=True), NOTE_TABLE)

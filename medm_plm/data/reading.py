@@ -1,0 +1,139 @@
+"""What the readers of several sources have in common: the account of tables, and the rules for visits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from medm_plm.data.csv_check import TableFile
+from medm_plm.data.notes import cleaned
+from medm_plm.data.schema import (
+    ADMISSION_TIME,
+    DISCHARGE_TIME,
+    HADM_ID,
+    MAXIMUM_AGE,
+    NOTE,
+    NUM_ROWS,
+    POSITION,
+    SOURCE_NOTE_SCHEMA,
+    SUBJECT_ID,
+    TABLE,
+    RowLedger,
+)
+from medm_plm.data.tables import read_table
+
+_DAYS_PER_YEAR = 365.25
+_NEWBORN_TOLERANCE = 0.02  # years; a newborn may be admitted, by the clock, shortly before it is born
+
+
+class TableReader:
+    """Reads one table after the other and keeps the account.
+
+    Args:
+        folder (`Path`): folder of the tables.
+        columns (`Mapping[str, Sequence[str]]`): by name of the table, the columns wanted, in lower case.
+        on_table (`Callable`): told the name of each table before it is read, for a progress bar.
+    """
+
+    def __init__(
+        self, folder: Path, columns: Mapping[str, Sequence[str]], on_table: Callable[[str], None]
+    ) -> None:
+        self.folder = folder
+        self.columns = columns
+        self.on_table = on_table
+        self.ledgers: dict[str, RowLedger] = {}
+        self.files: list[TableFile] = []
+
+    def table(
+        self, name: str, keep: pl.Expr | None = None, reason: str = ""
+    ) -> tuple[pl.DataFrame, RowLedger]:
+        """Read a table; `tables.read_table` explains `keep` and `reason`."""
+        self.on_table(name)
+        frame, self.ledgers[name], file = read_table(self.folder, name, self.columns[name], keep, reason)
+        self.files.append(file)
+        return frame, self.ledgers[name]
+
+
+def keep_identified(frame: pl.DataFrame, ledger: RowLedger) -> pl.DataFrame:
+    """Keep the visits that have both numbers; of one that is listed twice, the first row.
+
+    Args:
+        frame (`polars.DataFrame`): columns `subject_id` and `hadm_id`.
+        ledger (`RowLedger`): where the others are counted.
+
+    Returns:
+        The visits that stay.
+    """
+    has_numbers = pl.col(SUBJECT_ID).is_not_null() & pl.col(HADM_ID).is_not_null()
+    frame = ledger.keep(frame, has_numbers, "no patient or admission number")
+    return ledger.keep(frame, pl.col(HADM_ID).is_first_distinct(), "admission is listed again")
+
+
+def keep_timed(frame: pl.DataFrame, ledger: RowLedger) -> pl.DataFrame:
+    """Keep the visits that have both times, in the right order.
+
+    Args:
+        frame (`polars.DataFrame`): columns `admission_time` and `discharge_time`.
+        ledger (`RowLedger`): where the others are counted.
+
+    Returns:
+        The visits that stay.
+    """
+    has_times = pl.col(ADMISSION_TIME).is_not_null() & pl.col(DISCHARGE_TIME).is_not_null()
+    frame = ledger.keep(frame, has_times, "admission or discharge time cannot be read")
+    in_order = pl.col(DISCHARGE_TIME) >= pl.col(ADMISSION_TIME)
+    return ledger.keep(frame, in_order, "discharge before admission")
+
+
+def age_since(birth: pl.Expr) -> pl.Expr:
+    """Age in years at admission: null if the birth is unknown or lies after it, at most `MAXIMUM_AGE`.
+
+    Args:
+        birth (`polars.Expr`): time of birth.
+
+    Returns:
+        The ages.
+    """
+    seconds = (pl.col(ADMISSION_TIME) - birth).dt.total_seconds()
+    return age_of(seconds / (_DAYS_PER_YEAR * 24 * 60 * 60), _NEWBORN_TOLERANCE)
+
+
+def age_of(years: pl.Expr, tolerance: float = 0.0) -> pl.Expr:
+    """Age in years: null if it is negative, at most `MAXIMUM_AGE`.
+
+    Args:
+        years (`polars.Expr`): years since birth.
+        tolerance (`float`, *optional*, defaults to 0): years below zero that count as zero.
+
+    Returns:
+        The ages.
+    """
+    return pl.when(years >= -tolerance).then(years.cast(pl.Float64).clip(0.0, MAXIMUM_AGE))
+
+
+def joined_notes(in_order: pl.DataFrame, table: str, text: str = "text") -> pl.DataFrame:
+    """Join the texts of each visit and clean them.
+
+    Args:
+        in_order (`polars.DataFrame`): columns `hadm_id` and `text`, the texts of a visit in reading order.
+        table (`str`): name of the table that they come from.
+        text (`str`, *optional*, defaults to "text"): name of the column of texts.
+
+    Returns:
+        One row for each visit, in the columns of `schema.SOURCE_NOTE_SCHEMA`.
+    """
+    joined = in_order.group_by(HADM_ID, maintain_order=True).agg(text, pl.len().alias(NUM_ROWS))
+    return joined.select(
+        HADM_ID,
+        pl.lit(table).alias(TABLE),
+        pl.lit(0, pl.Int64).alias(POSITION),
+        cleaned(pl.col(text).list.join("\n")).alias(NOTE),
+        pl.col(NUM_ROWS).cast(pl.Int64),
+    ).select(SOURCE_NOTE_SCHEMA.names())
+
+
+def one_row() -> pl.Expr:
+    """Say that one row of the source stands behind each row."""
+    return pl.lit(1, pl.Int64).alias(NUM_ROWS)
