@@ -2,10 +2,11 @@
 
     python benchmarks/eicu.py --input EICU_FOLDER --text_model ENCODER_FOLDER --output OUT
 
-Prepares the tables, pre-trains with and without the cross-modal module, fine-tunes ICD coding (30 most frequent
-codes, from note and medications) and medication prediction (from note and diagnoses), fits the baselines on
-the same examples, and prints mean (standard deviation) over the seeds. A run that has its `metrics.json` is not
-repeated, so a broken-off benchmark goes on where it stopped. `--table` prints from what is there.
+Prepares the tables, pre-trains with and without the cross-modal module, fine-tunes ICD coding (30 most
+frequent codes, from note and medications) and medication prediction (from note and diagnoses), fits the
+baselines on the same examples, and prints mean (standard deviation) over the seeds. A run that has its
+`metrics.json` is not repeated, so a broken-off benchmark goes on where it stopped. `--table` prints from what
+is there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # runs from a clone, installed or not
 
-from medm_plm.command_line import print_table
+from medm_plm.command_line import print_table  # noqa: E402
 
 TASKS = ("icd_coding", "medication_prediction")
 BASELINES = ("frequency", "linear_text", "linear_codes", "linear")
@@ -70,13 +71,13 @@ def run_all(options: argparse.Namespace) -> None:
     if not (prepared / "report.json").exists():
         run("run_preparation.py", "--source", "eicu", "--input", options.input, "--output", prepared)
     with ThreadPoolExecutor(options.jobs) as pool:
-        for task in TASKS:
-            for name in BASELINES:
-                pool.submit(finetune, options, task, name, 0, "--baseline", name)
         for seed in range(1, options.seeds + 1):
             list(pool.map(lambda name, seed=seed: pretrain(options, name, seed), ("full", "separate")))
             runs = [(task, name) for task in TASKS for name in ("full", "new", "separate")]
             list(pool.map(lambda pair, seed=seed: finetune_model(options, *pair, seed), runs))
+        for task in TASKS:
+            for name in BASELINES:
+                pool.submit(finetune, options, task, name, 0, "--baseline", name)
 
 
 def pretrain(options: argparse.Namespace, name: str, seed: int) -> None:
@@ -157,7 +158,7 @@ def task_rows(output: Path, task: str) -> list[list[object]]:
 
 
 def probe_table(output: Path, name: str) -> tuple[tuple[str, ...], list[list[object]]]:
-    """Recall of hidden codes with the right and with exchanged notes and codes, beside the frequency prior."""
+    """Recall of hidden codes, with right and with exchanged notes and codes, beside the prior."""
     contents = [content["test"] for content in read_metrics(output, f"pretrained-{name}-[0-9]*")]
     rows: list[list[object]] = []
     for given in ("model", "notes_exchanged", "codes_exchanged", "frequency") if contents else ():
