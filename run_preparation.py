@@ -1,6 +1,7 @@
 """Prepare records for MedM-PLM: the tables of a source become visits, a code vocabulary and a report.
 
 python run_preparation.py --source mimic3 --input MIMIC_FOLDER --output OUT
+python run_preparation.py --source table --input FOLDER --output OUT
 python run_preparation.py --source synthetic --num_patients 2000 --output OUT
 python run_preparation.py --check OUT
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from medm_plm.command_line import parse_arguments, print_table, run_main
 from medm_plm.data import mimic3, preparation
 from medm_plm.data.cohort import REQUIREMENTS, CohortRules
 from medm_plm.data.files import fingerprint
+from medm_plm.data.meds_events import MedsCodes
 from medm_plm.data.preparation import PreparationRules
 from medm_plm.data.report import Report
 from medm_plm.data.schema import DIAGNOSIS_CODES, MEDICATION_CODES, SPLITS
@@ -32,7 +34,7 @@ from medm_plm.ontologies.mappings import MedicationMapper
 class PreparationArguments:
     """Options of the preparation."""
 
-    source: Literal["mimic3", "eicu", "synthetic"] | None = field(
+    source: Literal["mimic3", "mimic4", "eicu", "meds", "table", "synthetic"] | None = field(
         default=None, metadata={"help": "where the records come from"}
     )
     input: str | None = field(
@@ -47,6 +49,10 @@ class PreparationArguments:
     drug_map: str | None = field(
         default=None,
         metadata={"help": "file of medication classes (ATC); default: the table that comes with the package"},
+    )
+    notes: str | None = field(
+        default=None,
+        metadata={"help": "for mimic4: folder of MIMIC-IV-Note, if it is not note/ inside the input folder"},
     )
     readmission_policy: Literal["paper", "clinicalbert", "cms"] = field(
         default="paper", metadata={"help": "what counts as a readmission within 30 days"}
@@ -63,6 +69,26 @@ class PreparationArguments:
     diagnosis_system: Literal["ICD9CM", "ICD10CM"] = field(
         default="ICD9CM", metadata={"help": "for eicu, which writes each diagnosis in both"}
     )
+    meds_admission: list[str] = field(
+        default_factory=lambda: list(MedsCodes().admission),
+        metadata={"help": "for meds: what the codes of admissions begin with"},
+    )
+    meds_discharge: list[str] = field(
+        default_factory=lambda: list(MedsCodes().discharge),
+        metadata={"help": "for meds: what the codes of discharges begin with"},
+    )
+    meds_diagnosis: list[str] = field(
+        default_factory=lambda: list(MedsCodes().diagnosis),
+        metadata={"help": "for meds: what the codes of diagnoses begin with, as PREFIX=ICD9CM or =ICD10CM"},
+    )
+    meds_medication: list[str] = field(
+        default_factory=lambda: list(MedsCodes().medication),
+        metadata={"help": "for meds: what the codes of medications begin with, as PREFIX=drug, =ndc or =atc"},
+    )
+    meds_note: list[str] = field(
+        default_factory=lambda: list(MedsCodes().note),
+        metadata={"help": "for meds: what the codes of discharge summaries begin with"},
+    )
     seed: int = field(default=0, metadata={"help": "chooses the split, and the synthetic patients"})
     num_patients: int = field(default=1000, metadata={"help": "size of a synthetic cohort"})
     check: str | None = field(
@@ -72,7 +98,7 @@ class PreparationArguments:
     def __post_init__(self) -> None:
         if self.check is None:
             missing = [f"--{name}" for name in ("source", "output") if getattr(self, name) is None]
-            if self.source in ("mimic3", "eicu") and self.input is None:
+            if self.source not in (None, "synthetic") and self.input is None:
                 missing.append("--input")
             if missing:
                 raise InputError(f"{' and '.join(missing)} must be given, or --check FOLDER alone")
@@ -83,7 +109,14 @@ class PreparationArguments:
             ),
             readmission_policy=self.readmission_policy,
             diagnosis_system=self.diagnosis_system,
+            meds_codes=self.meds_codes() if self.source == "meds" else None,
             seed=self.seed,
+        )
+
+    def meds_codes(self) -> MedsCodes:
+        """Gather the options about the codes of a MEDS dataset."""
+        return MedsCodes(
+            **{kind.name: tuple(getattr(self, f"meds_{kind.name}")) for kind in fields(MedsCodes)}
         )
 
 
@@ -110,7 +143,7 @@ def prepare_folder(options: PreparationArguments, folder: Path) -> Report:
             progress.set_description(name)
             progress.update()
 
-        tables = preparation.read_source(options.source, folder, options.rules, on_step)
+        tables = preparation.read_source(options.source, folder, options.rules, on_step, options.notes)
         prepared = preparation.prepare(options.source, tables, mapper, options.rules, on_step, mapping_sha256)
     return preparation.write(prepared, options.output)
 

@@ -21,7 +21,8 @@ def read_version() -> str:
 
 REQUIREMENTS = [
     "torch>=2.10",  # earlier ones: GHSA-63cw-57p8-fm3p
-    "transformers>=5.5.4,<6",  # Trainer of earlier 5.x divides accumulated losses twice; before 5.3: CVE-2026-4372
+    # Before 5.5.4, Trainer and accelerate both divide accumulated losses; before 5.3: CVE-2026-4372.
+    "transformers>=5.5.4,<6",
     "accelerate>=1.10",
     "datasets>=4.4",
     "evaluate>=0.4.6",

@@ -258,7 +258,7 @@ class MedMPLMCodeTokenizer(TokenizersBackend):
         for codes, system, tokens in zip(visit, systems, cleaned, strict=True):
             counts["codes"] += len(codes)
             for code in codes:
-                if code in special:
+                if isinstance(code, str) and code in special:
                     tokens.append(code)
                     continue
                 token, identity = self._place(code, system, counts)

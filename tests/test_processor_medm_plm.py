@@ -107,6 +107,7 @@ class TestCall:
                 "medication_codes: expected a list of codes",
             ),
             ({"diagnosis_codes": [4280]}, TypeError, "received int; read code columns as text"),
+            ({"text": "", "diagnosis_codes": [["4280"]]}, TypeError, "codes: expected text, received list"),
         ],
     )
     def test_bad_visits(self, processor, visit, error, message):

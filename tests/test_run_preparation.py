@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 
 import polars as pl
 import pytest
@@ -108,6 +109,17 @@ def test_requirements_may_stand_with_commas(run, fixtures, tmp_path):
             1,
             "nowhere: input folder does not exist",
         ),
+        (("--source", "meds", "--output", "x"), 2, "--input must be given"),
+        (
+            ("--source", "meds", "--input", "x", "--output", "y", "--meds_diagnosis", "DX/"),
+            2,
+            "does not say what follows it",
+        ),
+        (
+            ("--source", "mimic3", "--input", "x", "--output", "y", "--notes", "z"),
+            1,
+            "notes is an option of mimic4",
+        ),
         (("--check", "nowhere"), 1, "prepared visits are missing"),
         (
             ("--source", "synthetic", "--output", "y", "--num_patients", "0"),
@@ -123,6 +135,30 @@ def test_each_mistake_is_one_line(run, tmp_path, arguments, status, message):
     assert message in failed.stderr
     assert "Traceback" not in failed.stderr
     assert "error: " in failed.stderr.strip().splitlines()[-1]
+
+
+def test_options_about_meds_and_notes_reach_their_readers(run, fixtures, tmp_path):
+    mimic4 = ("--source", "mimic4", "--input", fixtures / "mimic4" / "hosp", "--output", tmp_path / "one")
+    done = run(*mimic4, "--notes", fixtures / "mimic4" / "note")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "one" / "report.json").read_text())
+    assert report["visits"]["visits_with_note"] == 2
+    assert report["rules"]["meds_codes"] is None
+    rows = [
+        (1, datetime(2031, 1, 2), "IN"),
+        (1, datetime(2031, 1, 3), "OUT"),
+        (1, datetime(2031, 1, 2), "DX:I10"),
+    ]
+    (tmp_path / "data").mkdir()
+    pl.DataFrame(rows, ["subject_id", "time", "code"], orient="row").write_parquet(
+        tmp_path / "data" / "0.parquet"
+    )
+    meds = ("--source", "meds", "--input", tmp_path, "--output", tmp_path / "two", "--minimum_age", 0)
+    done = run(*meds, "--meds_admission", "IN", "--meds_discharge", "OUT", "--meds_diagnosis", "DX:=ICD10CM")
+    assert done.returncode == 0, done.stderr
+    assert pl.read_parquet(tmp_path / "two" / "visits.parquet")["diagnosis_codes"].to_list() == [
+        ["ICD10CM:I10"]
+    ]
 
 
 def test_a_bad_table_is_named_with_its_row_and_no_cell(run, fixtures, tmp_path):

@@ -18,6 +18,7 @@ from modeling_medm_plm import (
     MedMPLMModel,
 )
 from tiny_models import NODE_PARENTS, build, tiny_config, visit_inputs
+from tiny_processors import tiny_processor
 
 HEADS = (
     MedMPLMModel,
@@ -28,8 +29,11 @@ HEADS = (
 )
 
 STRANGER = """
-import sys, torch
-from transformers import AutoConfig, AutoModel, AutoModelForPreTraining
+import pathlib, sys, torch
+# An editable installation puts the checkout on the path or into a finder; a stranger has neither.
+sys.path = [place for place in sys.path if not pathlib.Path(place, "modeling_medm_plm.py").exists()]
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+from transformers import AutoConfig, AutoModel, AutoModelForPreTraining, AutoProcessor, AutoTokenizer
 folder, inputs, out = sys.argv[1:]
 assert not any(name in sys.modules for name in ("medm_plm", "modeling_medm_plm", "configuration_medm_plm"))
 try:
@@ -39,6 +43,8 @@ except ImportError:
 else:
     raise SystemExit("the project is importable here, so this proves nothing")
 assert AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type == "medm_plm"
+assert AutoTokenizer.from_pretrained(folder, trust_remote_code=True)("a note")["input_ids"]
+assert AutoProcessor.from_pretrained(folder, trust_remote_code=True)("a note", diagnosis_codes=["428.0"])
 model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
 with torch.no_grad():
     result = model(**torch.load(inputs, weights_only=True)).text_augmented_output
@@ -84,6 +90,7 @@ def test_folder_opens_where_the_project_is_not_importable(tmp_path):
     folder, inputs, out = tmp_path / "model", tmp_path / "inputs.pt", tmp_path / "out.pt"
     model = build(MedMPLMForICDCoding)
     model.save_pretrained(folder)
+    tiny_processor().save_pretrained(folder)
     torch.save(visit_inputs(), inputs)
     script = tmp_path / "stranger.py"
     script.write_text(STRANGER)

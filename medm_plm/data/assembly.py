@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from medm_plm.data.schema import (
+    ATC,
     CODE,
     DIAGNOSIS_CODES,
     DRUG,
@@ -33,7 +34,8 @@ def map_medications(
     """Give each prescription its medication class; nothing is filled in from another row.
 
     Args:
-        prescriptions (`polars.DataFrame`): `schema.SOURCE_PRESCRIPTION_SCHEMA`.
+        prescriptions (`polars.DataFrame`): `schema.SOURCE_PRESCRIPTION_SCHEMA`; a class in a column `atc` of
+            the source wins over the mapper's.
         mapper (`MedicationMapper`): knows the classes.
         ledger (`RowLedger`): where rows without a class are counted.
 
@@ -42,6 +44,9 @@ def map_medications(
     """
     keys = [DRUG, ROUTE, NDC]
     classes = mapper.map_table(prescriptions)
+    if ATC in prescriptions.columns:
+        keys.append(ATC)
+        classes = prescriptions[ATC].zip_with(prescriptions[ATC].is_not_null(), classes)
     qualified = {name: qualify(_MEDICATION_SYSTEM, name) for name in classes.drop_nulls().unique()}
     code = classes.replace_strict(qualified, default=None, return_dtype=pl.String).alias(CODE)
     rows = prescriptions.with_columns(code)
@@ -57,6 +62,8 @@ def map_medications(
         "distinct_drug_names_mapped": mapped[DRUG].drop_nulls().n_unique(),
         "medication_classes": mapped[CODE].n_unique(),
     }
+    if ATC in prescriptions.columns:
+        counts["rows_with_a_class_of_the_source"] = prescriptions[ATC].count()
     return mapped, counts
 
 

@@ -173,7 +173,11 @@ class _Structure:
 
 
 def _read_header(path: Path, columns: Sequence[str]) -> tuple[str, ...]:
-    first = next(_reader(path), None)
+    try:
+        first = next(_reader(path), None)
+    except csv.Error:  # other separators, or line ends of another system
+        remedy = "separate columns by commas and end each line with a line feed"
+        _refuse(path, 1, "header is not that of a CSV file", remedy=remedy)
     if first is None or not any(name.strip() for name in first):
         expected = "a header with the names of the columns"
         raise InputError("file is empty or begins with a blank line", file=path, expected=expected)

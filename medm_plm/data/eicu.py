@@ -94,7 +94,7 @@ def read(
     Raises:
         InputError: if a table is missing or damaged.
     """
-    reader = _Reader(Path(folder), on_table)
+    reader = _Reader(Path(folder), TABLES, on_table)
     stays = reader.stays()
     visits = stays.select(SOURCE_VISIT_SCHEMA.names())
     diagnoses = reader.diagnoses(visits, diagnosis_system)
@@ -115,10 +115,6 @@ def read(
 
 class _Reader(TableReader):
     """Reads one table after the other and keeps the account."""
-
-    def __init__(self, folder: Path, on_table: Callable[[str], None]) -> None:
-        super().__init__(folder, TABLES, on_table)
-        self.remarks: dict[str, int] = {}
 
     def stays(self) -> pl.DataFrame:
         frame, ledger = self._table("patient")

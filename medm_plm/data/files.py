@@ -10,6 +10,7 @@ from pathlib import Path
 from medm_plm.errors import InputError
 
 _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+_CHUNK_BYTES = 4 << 20
 
 
 def make_private_folder(folder: str | Path) -> Path:
@@ -55,7 +56,9 @@ def fingerprint(path: str | Path) -> str:
         for file in files:
             if file != path:
                 digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
-            digest.update(file.read_bytes())
+            with file.open("rb") as stream:
+                while chunk := stream.read(_CHUNK_BYTES):
+                    digest.update(chunk)
     except OSError as error:
         raise InputError(f"file cannot be read: {error.strerror}", file=path) from None
     return digest.hexdigest()

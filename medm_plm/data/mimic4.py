@@ -12,16 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-from medm_plm.data.cohort import PLANNED
 from medm_plm.data.mimic import DIED, KEYS, MimicReader
-from medm_plm.data.reading import age_of, joined_notes
-from medm_plm.data.schema import (
-    ADMISSION_TIME,
-    ADMISSION_TYPE,
-    HADM_ID,
-    SOURCE_NOTE_SCHEMA,
-    SourceTables,
-)
+from medm_plm.data.reading import age_of, joined_notes, with_planned_types
+from medm_plm.data.schema import ADMISSION_TIME, ADMISSION_TYPE, HADM_ID, SOURCE_NOTE_SCHEMA, SourceTables
 from medm_plm.data.tables import SUFFIXES, keep_known, whole_number
 from medm_plm.errors import InputError
 
@@ -40,10 +33,10 @@ TABLES = {
 }
 NOTE_TABLE = "discharge"
 NOTE_COLUMNS = ("subject_id", "hadm_id", "note_type", "note_seq", "charttime", "text")
-PLANNED_TYPES = ("SURGICAL SAME DAY ADMISSION",)  # beside ELECTIVE, which has its name
 
 _SYSTEM_OF_VERSION = {"9": "ICD9CM", "10": "ICD10CM"}
 _ADDENDUM = "AD"
+_NOTE_FILES = {NOTE_TABLE + suffix for suffix in SUFFIXES}
 
 
 def read(
@@ -72,15 +65,14 @@ def read(
         InputError: if a table is missing or damaged, or `notes` leads to no discharge summaries.
     """
     folder = Path(folder)
-    note_folder = _note_folder(folder, notes)
     hosp = folder / "hosp" if (folder / "hosp").is_dir() else folder
+    note_folder = _note_folder(hosp, notes)
     reader = MimicReader(hosp, {**TABLES, NOTE_TABLE: NOTE_COLUMNS}, on_table)
     patients = reader.patients("patients")
     since_anchor = pl.col(ADMISSION_TIME).dt.year() - whole_number("anchor_year")
     age = age_of(whole_number("anchor_age") + since_anchor)
     visits = reader.admissions("admissions", patients, age, DIED, "patients")
-    planned = pl.col(ADMISSION_TYPE).replace(dict.fromkeys(PLANNED_TYPES, PLANNED))
-    visits = visits.with_columns(planned)
+    visits = visits.with_columns(with_planned_types(pl.col(ADMISSION_TYPE)))
     diagnoses = _diagnoses(reader, visits)
     prescriptions = reader.prescriptions("prescriptions", visits, "starttime")
     return SourceTables(
@@ -100,16 +92,34 @@ def read(
 def _diagnoses(reader: MimicReader, visits: pl.DataFrame) -> pl.DataFrame:
     frame, ledger = reader.table("diagnoses_icd")
     system = pl.col("icd_version").replace_strict(_SYSTEM_OF_VERSION, default=None, return_dtype=pl.String)
-    frame = ledger.keep(frame.with_columns(system.alias("system")), pl.col("system").is_not_null(), "...")
-    return reader.coded("diagnoses_icd", frame, "icd_code", pl.col("system"), visits)
+    frame = ledger.keep(frame, system.is_not_null(), "icd_version is neither 9 nor 10")
+    return reader.coded("diagnoses_icd", frame, "icd_code", system, visits)
+
+
+def _note_folder(hosp: Path, notes: str | Path | None) -> Path | None:
+    """Find the folder of the discharge summaries; None if there are none and none were asked for."""
+    root = Path(notes) if notes is not None else hosp.parent if hosp.name == "hosp" else hosp
+    places = [root / "note"]
+    if notes is not None:
+        places.append(root.parent if root.name.lower() in _NOTE_FILES else root)
+    for place in places:
+        if place.is_dir() and {path.name.lower() for path in place.iterdir()} & _NOTE_FILES:
+            return place
+    if notes is None:
+        return None
+    raise InputError(
+        "there are no discharge summaries",
+        file=root,
+        expected=" or ".join(sorted(_NOTE_FILES)),
+        remedy="give the folder of MIMIC-IV-Note as --notes, or leave it out to prepare without notes",
+    )
 
 
 def _notes(reader: MimicReader, visits: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
     """Join each admission's discharge summary and its addenda, in the order they were written."""
     if folder is None:
         return pl.DataFrame(schema=SOURCE_NOTE_SCHEMA)
-    reader.folder = folder
-    frame, ledger = reader.table(NOTE_TABLE)
+    frame, ledger = reader.table(NOTE_TABLE, folder=folder)
     frame = ledger.keep(frame, pl.col("text").is_not_null(), "note has no text")
     frame = keep_known(frame, ledger, visits, KEYS)
     is_addendum = (pl.col("note_type") == _ADDENDUM).fill_null(False)

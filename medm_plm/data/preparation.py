@@ -14,11 +14,12 @@ from typing import NoReturn
 
 import polars as pl
 
-from medm_plm.data import eicu, leakage, mimic3, tasks
+from medm_plm.data import eicu, leakage, meds, mimic3, mimic4, table_format, tasks
 from medm_plm.data import report as reporting
 from medm_plm.data.assembly import close_ledgers, join_records, map_medications
 from medm_plm.data.cohort import CohortRules, select_visits, with_readmissions
 from medm_plm.data.files import make_private_folder, write_private
+from medm_plm.data.meds_events import MedsCodes
 from medm_plm.data.schema import (
     CODE,
     DIAGNOSIS_CODES,
@@ -43,7 +44,14 @@ from medm_plm.errors import InputError
 from medm_plm.ontologies.mappings import MedicationMapper
 
 # By name of the source; a synthetic cohort has the tables of MIMIC-III.
-NUM_TABLES = {"mimic3": len(mimic3.TABLES), "eicu": len(eicu.TABLES), "synthetic": len(mimic3.TABLES)}
+NUM_TABLES = {
+    "mimic3": len(mimic3.TABLES),
+    "mimic4": len(mimic4.TABLES) + 1,  # with the discharge summaries
+    "eicu": len(eicu.TABLES),
+    "meds": len(meds.TABLES),
+    "table": len(table_format.TABLES),
+    "synthetic": len(mimic3.TABLES),
+}
 NUM_STEPS = 4  # of `prepare`, beside the tables
 
 OnStep = Callable[[str], None]
@@ -58,12 +66,14 @@ class PreparationRules:
         readmission_policy (`str`, *optional*, defaults to "paper"): a name of `cohort.READMISSION_POLICIES`.
         diagnosis_system (`str`, *optional*, defaults to "ICD9CM"): for sources that write each diagnosis in
             two.
+        meds_codes (`MedsCodes`, *optional*): which codes of a MEDS dataset mean what, if not the usual.
         seed (`int`, *optional*, defaults to 0): chooses the split.
     """
 
     cohort: CohortRules = field(default_factory=CohortRules)
     readmission_policy: str = "paper"
     diagnosis_system: str = "ICD9CM"
+    meds_codes: MedsCodes | None = None
     seed: int = 0
 
 
@@ -82,14 +92,17 @@ class Prepared:
     report: reporting.Report
 
 
-def read_source(source: str, folder: str | Path, rules: PreparationRules, on_step: OnStep) -> SourceTables:
+def read_source(
+    source: str, folder: str | Path, rules: PreparationRules, on_step: OnStep, notes: str | Path | None = None
+) -> SourceTables:
     """Read the tables of a source.
 
     Args:
-        source (`str`): "mimic3", "eicu" or "synthetic".
+        source (`str`): a name of `NUM_TABLES`.
         folder (`str` or `Path`): where the tables lie.
         rules (`PreparationRules`): choices that a reader needs.
         on_step (`Callable`): told the name of each table.
+        notes (`str` or `Path`, *optional*): where the discharge summaries of MIMIC-IV lie, if elsewhere.
 
     Returns:
         Records under common names.
@@ -97,15 +110,21 @@ def read_source(source: str, folder: str | Path, rules: PreparationRules, on_ste
     Raises:
         InputError: if the source cannot give what the rules ask for, or a table is missing or damaged.
     """
-    if source == "eicu":
-        return eicu.read(folder, on_step, rules.diagnosis_system)
-    if rules.diagnosis_system != mimic3.DIAGNOSIS_SYSTEM:
+    if notes is not None and source != "mimic4":
+        raise InputError(f"notes is an option of mimic4, not of {source}", remedy="leave it out")
+    if source != "eicu" and rules.diagnosis_system != PreparationRules.diagnosis_system:
         raise InputError(
             f"diagnosis_system does not exist in {source}",
             received=rules.diagnosis_system,
-            expected=mimic3.DIAGNOSIS_SYSTEM,
+            remedy="leave it out; it chooses between the two codes of each diagnosis of eicu",
         )
-    return mimic3.read(folder, on_step)
+    readers: dict[str, Callable[[], SourceTables]] = {
+        "eicu": lambda: eicu.read(folder, on_step, rules.diagnosis_system),
+        "mimic4": lambda: mimic4.read(folder, on_step, notes),
+        "meds": lambda: meds.read(folder, on_step, rules.meds_codes),
+        "table": lambda: table_format.read(folder, on_step),
+    }
+    return readers.get(source, lambda: mimic3.read(folder, on_step))()
 
 
 def prepare(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from medm_plm.data.cohort import PLANNED
 from medm_plm.data.csv_check import TableFile
 from medm_plm.data.notes import cleaned
 from medm_plm.data.schema import (
@@ -24,6 +25,7 @@ from medm_plm.data.schema import (
 )
 from medm_plm.data.tables import read_table
 
+_PLANNED_TYPES = ("SURGICAL SAME DAY ADMISSION",)
 _DAYS_PER_YEAR = 365.25
 _NEWBORN_TOLERANCE = 0.02  # years; a newborn may be admitted, by the clock, shortly before it is born
 
@@ -45,15 +47,23 @@ class TableReader:
         self.on_table = on_table
         self.ledgers: dict[str, RowLedger] = {}
         self.files: list[TableFile] = []
+        self.remarks: dict[str, int] = {}
 
     def table(
-        self, name: str, keep: pl.Expr | None = None, reason: str = ""
+        self, name: str, keep: pl.Expr | None = None, reason: str = "", folder: Path | None = None
     ) -> tuple[pl.DataFrame, RowLedger]:
-        """Read a table; `tables.read_table` explains `keep` and `reason`."""
+        """Read a table of the folder, or of another; `tables.read_table` explains `keep` and `reason`."""
         self.on_table(name)
-        frame, self.ledgers[name], file = read_table(self.folder, name, self.columns[name], keep, reason)
+        frame, ledger, file = read_table(folder or self.folder, name, self.columns[name], keep, reason)
+        return self.account(name, frame, ledger, file)
+
+    def account(
+        self, name: str, frame: pl.DataFrame, ledger: RowLedger, file: TableFile
+    ) -> tuple[pl.DataFrame, RowLedger]:
+        """Enter a table that was read into the account, and hand it on."""
+        self.ledgers[name] = ledger
         self.files.append(file)
-        return frame, self.ledgers[name]
+        return frame, ledger
 
 
 def keep_identified(frame: pl.DataFrame, ledger: RowLedger) -> pl.DataFrame:
@@ -101,7 +111,7 @@ def age_since(birth: pl.Expr) -> pl.Expr:
 
 
 def age_of(years: pl.Expr, tolerance: float = 0.0) -> pl.Expr:
-    """Age in years: null if it is negative, at most `MAXIMUM_AGE`.
+    """Age in years: null if it is negative or no number, at most `MAXIMUM_AGE`.
 
     Args:
         years (`polars.Expr`): years since birth.
@@ -110,7 +120,8 @@ def age_of(years: pl.Expr, tolerance: float = 0.0) -> pl.Expr:
     Returns:
         The ages.
     """
-    return pl.when(years >= -tolerance).then(years.cast(pl.Float64).clip(0.0, MAXIMUM_AGE))
+    years = years.cast(pl.Float64)
+    return pl.when((years >= -tolerance) & years.is_finite()).then(years.clip(0.0, MAXIMUM_AGE))
 
 
 def joined_notes(in_order: pl.DataFrame, table: str, text: str = "text") -> pl.DataFrame:
@@ -132,6 +143,32 @@ def joined_notes(in_order: pl.DataFrame, table: str, text: str = "text") -> pl.D
         cleaned(pl.col(text).list.join("\n")).alias(NOTE),
         pl.col(NUM_ROWS).cast(pl.Int64),
     ).select(SOURCE_NOTE_SCHEMA.names())
+
+
+def with_planned_types(admission_type: pl.Expr) -> pl.Expr:
+    """Write kinds of admission in upper case, and those that are planned by the name that policies know.
+
+    MIMIC-IV and what is made from it name same-day admissions for surgery apart from `ELECTIVE` ones.
+
+    Args:
+        admission_type (`polars.Expr`): kinds of admission.
+
+    Returns:
+        The kinds.
+    """
+    return admission_type.str.to_uppercase().replace(dict.fromkeys(_PLANNED_TYPES, PLANNED))
+
+
+def third_level(atc: pl.Expr) -> pl.Expr:
+    """Cut ATC codes to their third level, such as `N02A`; what has none becomes null.
+
+    Args:
+        atc (`polars.Expr`): ATC codes of any level, in any letter case.
+
+    Returns:
+        The classes.
+    """
+    return atc.str.strip_chars().str.to_uppercase().str.extract(r"^([A-Z]\d\d[A-Z])(?:[A-Z]|$)")
 
 
 def one_row() -> pl.Expr:

@@ -1,7 +1,7 @@
 """The two shapes in which records travel: tables of a source on the way in, visits on the way out.
 
-Every reader (`mimic3`, `eicu`) hands over `SourceTables`; everything after it (cohort, tasks, training) sees
-visits, one row for each, in the columns of `VISIT_SCHEMA`. A visit is one hospital admission, or one
+Every reader of a source hands over `SourceTables`; everything after it (cohort, tasks, training) sees visits,
+one row for each, in the columns of `VISIT_SCHEMA`. A visit is one hospital admission, or one
 intensive care stay where the source counts those. Codes are qualified: `ICD9CM:4280`, `ATC:N02A`.
 """
 
@@ -66,6 +66,7 @@ NUM_ROWS = "num_rows"  # how many rows of the source stand behind this one
 TABLE = "table"  # which table of the source a text comes from
 CODE = "code"
 DRUG, ROUTE, NDC = "drug", "route", "ndc"
+ATC = "atc"  # of a prescription whose class the source itself says; a column that only some sources have
 
 SOURCE_VISIT_SCHEMA = pl.Schema(
     {
@@ -147,7 +148,8 @@ class SourceTables:
     Args:
         visits (`polars.DataFrame`): `SOURCE_VISIT_SCHEMA`; `hadm_id` is unique.
         diagnoses (`polars.DataFrame`): `SOURCE_DIAGNOSIS_SCHEMA`; codes are qualified.
-        prescriptions (`polars.DataFrame`): `SOURCE_PRESCRIPTION_SCHEMA`; drugs as the source names them.
+        prescriptions (`polars.DataFrame`): `SOURCE_PRESCRIPTION_SCHEMA`; drugs as the source names them. With
+            a column `atc` (ATC third level or null) where the source can say the class itself.
         notes (`polars.DataFrame`): `SOURCE_NOTE_SCHEMA`; clean text, one row for each table and visit.
         ledgers (`dict[str, RowLedger]`): by name of the source table.
         visit_table (`str`): which ledger counts the rows of `visits`.

@@ -112,9 +112,7 @@ def keep_known(
     return known
 
 
-def qualify_codes(
-    frame: pl.DataFrame, ledger: RowLedger, column: str, system: str | pl.Expr
-) -> pl.DataFrame:
+def qualify_codes(frame: pl.DataFrame, ledger: RowLedger, column: str, system: str | pl.Expr) -> pl.DataFrame:
     """Write the codes of a column the project's way; rows without a code go.
 
     Args:

@@ -121,6 +121,8 @@ class CodeVocabulary:
             num_codes = int(fields["num_codes"])
         except FileNotFoundError as error:
             raise InputError("file is missing", file=path, remedy="run run_preparation.py first") from error
+        except OSError as error:
+            raise InputError(f"file cannot be read: {error.strerror}", file=path) from error
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 "is no code vocabulary",

@@ -32,8 +32,6 @@ _COLUMN_NAMES = {
 _Key = TypeVar("_Key")
 _ATC_CODE = re.compile(r"[A-Z]\d\d[A-Z]")
 _DELIMITERS = ",\t;|"
-_COLUMN_NAME = re.compile(r"[A-Za-z][\w .-]{0,30}")
-_SHOWN_COLUMNS = 20
 
 
 @dataclass(frozen=True)
@@ -182,7 +180,9 @@ def _recognise(header: Iterable[str]) -> dict[str, str]:
 
 def _tables_from_columns(path: Path, frame: pl.DataFrame, columns: dict[str, str]) -> MappingTables:
     if "atc" not in columns or not {"ndc", "drug"} & columns.keys():
-        raise _unknown_shape(path, f"the header {_shown(frame.columns)}")
+        # The header of a file without one is a row of data, so that only names known here are shown.
+        known = ", ".join(columns.values()) or "none"
+        raise _unknown_shape(path, f"{len(frame.columns)} columns, of a known name: {known}")
     by_ndc = _ndc_to_atc(frame, columns) if "ndc" in columns else {}
     if "drug" not in columns:
         return MappingTables(by_ndc=by_ndc)
@@ -239,12 +239,6 @@ def _first_of_each(pairs: Iterable[tuple[str | None, str | None]]) -> dict[str, 
         if key and value:
             first.setdefault(key, value)
     return first
-
-
-def _shown(header: list[str]) -> str:
-    """The column names for a message; what does not look like one may be data of a file without header."""
-    names = [name if _COLUMN_NAME.fullmatch(name) else "(not a name)" for name in header[:_SHOWN_COLUMNS]]
-    return ",".join(names) + (",..." if len(header) > _SHOWN_COLUMNS else "")
 
 
 def _unknown_shape(path: Path, found: str) -> InputError:

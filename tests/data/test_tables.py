@@ -67,6 +67,8 @@ def test_rows_not_wanted_are_counted_with_their_reason(tmp_path):
         (f"a,b\n1,{SECRET}\xe9\n".encode("latin1"), "row 2: text is not UTF-8.*iconv"),
         ("a,c\n1,2\n", "row 1: column B is missing.*expected A, B"),
         ("a,b,A,B\n1,2,3,4\n", "row 1: column A is there more than once"),
+        (f'"a";"b"\n1;{SECRET}\n', "row 1: header is not that of a CSV file.*commas"),
+        (f"a,b\r1,{SECRET}\r", "row 1: header is not that of a CSV file.*line feed"),
         ("", "file is empty"),
         ("\n\n", "begins with a blank line"),
     ],

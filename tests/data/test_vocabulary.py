@@ -133,6 +133,8 @@ def test_a_file_that_is_something_else(tmp_path, content):
 def test_a_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.json: file is missing; run run_preparation\.py first"):
         CodeVocabulary.load(tmp_path / "nowhere.json")
+    with pytest.raises(InputError, match="file cannot be read"):
+        CodeVocabulary.load(tmp_path)
 
 
 @pytest.mark.parametrize(

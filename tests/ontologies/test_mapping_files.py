@@ -144,9 +144,12 @@ def test_an_unknown_header_gets_the_accepted_shapes(tmp_path):
     assert ACCEPTED_SHAPES in str(caught.value)
 
 
-def test_data_of_a_file_without_header_is_not_shown(tmp_path):
-    with pytest.raises(InputError) as caught:
-        read_mapping(written(tmp_path / "map.csv", "1234567,Doe; John (born 1950-01-01),17\n"))
+@pytest.mark.parametrize(
+    "row", ["1234567,Doe; John (born 1950-01-01),17\n", "Doe admitted with,chest pain\n", "Doe,N02B\n"]
+)
+def test_data_of_a_file_without_header_is_not_shown(tmp_path, row):
+    with pytest.raises(InputError, match="columns, of a known name: none") as caught:
+        read_mapping(written(tmp_path / "map.csv", row))
     assert "Doe" not in str(caught.value)
     assert "1234567" not in str(caught.value)
 
