@@ -59,4 +59,4 @@ style: install ## put the code into shape
 quality: install ## check the shape without changing anything
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m compileall -q *.py medm_plm scripts tests
+	$(BIN)/python -m compileall -q *.py medm_plm scripts benchmarks tests

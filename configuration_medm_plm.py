@@ -181,8 +181,8 @@ class MedMPLMConfig(PreTrainedConfig):
         cross_modal_num_attention_heads (`int`, defaults to 1): heads of equations 6 and 7.
         text_pooling (`str`, defaults to `"cls"`): visit-level text state, the first token or the mean over
             tokens.
-        normalize_text_states (`bool`, defaults to `True`): bring the text encoder's states to zero mean and unit
-            variance before they are pooled and looked at. Encoders differ tenfold in the size of their
+        normalize_text_states (`bool`, defaults to `True`): bring the text encoder's states to zero mean and
+            unit variance before they are pooled and looked at. Encoders differ tenfold in the size of their
             states, and next to the codes' states small ones would be drowned in equations 6 and 7.
         num_frozen_text_layers (`int`, *optional*): the text embeddings and this many first layers are not
             trained and run in evaluation mode. Defaults to all but the last two (10 of 12); 0 trains

@@ -118,8 +118,10 @@ def train(
     """Run a training script unless its metrics are there already."""
     if (folder / "metrics.json").exists():
         return
-    run(script, "--config", ROOT / "configs" / "eicu" / f"{config}.yaml", "--data", options.output / "prepared",
-        "--frozen_text_cache", options.output / "cache", "--output_dir", folder, "--seed", seed,
+    shared = {"data": "prepared", "frozen_text_cache": "cache"}
+    folders = [word for name, place in shared.items() for word in (f"--{name}", options.output / place)]
+    config_file = ROOT / "configs" / "eicu" / f"{config}.yaml"
+    run(script, "--config", config_file, *folders, "--output_dir", folder, "--seed", seed,
         "--disable_tqdm", "true", *words, log=folder.with_suffix(".log"))  # fmt: skip
 
 

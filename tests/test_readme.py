@@ -9,7 +9,11 @@ import pytest
 
 from prepared_cohort import invent_visits, tiny_model, tiny_processor
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in ("architecture", "data")))
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{name}.md" for name in ("architecture", "data", "table_format", "results")),
+)
 
 
 @pytest.fixture(scope="module")

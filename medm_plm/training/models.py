@@ -7,6 +7,7 @@ encoder and its tokenizer go into the text tower.
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -260,6 +261,7 @@ def _code_config(vocabulary: CodeVocabulary, arguments: ModelArguments) -> MedMP
     if arguments.code_hidden_size is not None:
         heads = MedMPLMCodeConfig.ontology_num_attention_heads
         fields["ontology_embedding_size"] = arguments.code_hidden_size // heads
+        fields["initializer_range"] = _initializer_range(arguments.code_hidden_size)
     return MedMPLMCodeConfig(
         vocab_size=vocabulary.num_codes,
         num_ontology_nodes=len(vocabulary.tokens),
@@ -277,4 +279,14 @@ def _text_config(processor: MedMPLMProcessor, arguments: ModelArguments) -> Bert
         intermediate_size=4 * arguments.text_hidden_size,
         max_position_embeddings=arguments.text_max_length,
         pad_token_id=processor.tokenizer.pad_token_id,
+        initializer_range=_initializer_range(arguments.text_hidden_size),
     )
+
+
+def _initializer_range(hidden_size: int) -> float:
+    """Spread of new weights in an encoder of this width.
+
+    The usual 0.02 was chosen for BERT-base, 768 wide. A layer's output grows with the square root of the width, so a
+    narrow encoder with 0.02 hardly passes on what it reads, and learns nothing for hundreds of steps.
+    """
+    return 0.02 * math.sqrt(768 / hidden_size)

@@ -117,9 +117,9 @@ def test_names_alone_and_both_keys_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("map.csv", "subject_id,dose\n1,2\n", "subject_id,dose"),
-        ("map.csv", "ndc,name\n1,2\n", "ndc,name"),
-        ("map.csv", "rxcui,atc\n1,N02B\n", "rxcui,atc"),
+        ("map.csv", "subject_id,dose\n1,2\n", "of a known name: none"),
+        ("map.csv", "ndc,name\n1,2\n", "of a known name: ndc"),
+        ("map.csv", "rxcui,atc\n1,N02B\n", "of a known name: rxcui, atc"),
         ("map.csv", "", "not readable"),
         ("map.csv", "ndc,atc\n1,2,3\n4,5,6\n", "not readable"),
         ("map.csv", "ndc,atc\n2456789,N02\n", "no usable row"),
