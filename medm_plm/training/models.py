@@ -286,7 +286,8 @@ def _text_config(processor: MedMPLMProcessor, arguments: ModelArguments) -> Bert
 def _initializer_range(hidden_size: int) -> float:
     """Spread of new weights in an encoder of this width.
 
-    The usual 0.02 was chosen for BERT-base, 768 wide. A layer's output grows with the square root of the width, so a
-    narrow encoder with 0.02 hardly passes on what it reads, and learns nothing for hundreds of steps.
+    The usual 0.02 was chosen for BERT-base, 768 wide. A layer's output grows with the square root of the
+    width, so a narrow encoder with 0.02 hardly passes on what it reads, and learns nothing for hundreds of
+    steps.
     """
     return 0.02 * math.sqrt(768 / hidden_size)
