@@ -310,7 +310,9 @@ class MedMPLMOntologyEmbedding(nn.Embedding):
     def _cached_table(self) -> torch.Tensor:
         """The full table, computed once and again only when a weight or the tree has changed."""
         sources = [*self.parameters(), self.node_parents]
-        key = tuple((id(source), _version(source), source.device, source.dtype) for source in sources)
+        device = self.weight.device.type
+        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        key = (precision, *((id(s), _version(s), s.device, s.dtype) for s in sources))
         if self._table is None or self._table[0] != key:
             self._table = (key, self.full_table())
         return self._table[1]

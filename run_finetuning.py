@@ -12,6 +12,7 @@ under `accelerate launch` or `torchrun`. Every option of the library's `Training
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ import polars as pl
 from medm_plm import register_auto_classes
 from medm_plm.baselines import build_baseline
 from medm_plm.command_line import parse_arguments, print_table, run_main
-from medm_plm.data import tasks
+from medm_plm.data import leakage, tasks
 from medm_plm.data.collators import PatientCollator, VisitCollator
+from medm_plm.data.files import fingerprint
 from medm_plm.data.schema import HADM_ID, NOTE, SPLIT, SUBJECT_ID, VISITS_FILE, VOCABULARY_FILE, read_visits
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.errors import InputError
@@ -65,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     _check_options(options, model_options)
     visits = read_visits(options.data)
+    leakage.check(visits, CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE))
+    _check_pretraining_data(options)
     labels = task_labels(options.task, visits, options.top_k_labels)
     examples = {
         split: task_examples(
@@ -81,7 +85,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         predictions, history = _fit_baseline(options.baseline, options.task, examples), []
     if args.process_index == 0:
-        frequency = _fit_baseline("frequency", options.task, examples)
+        # The label frequency is that of all training visits, also where the model learns from a 1:1 sample.
+        natural = task_examples(
+            options.task, visits, "train", labels, max_visits=options.max_visits, balanced=False
+        )
+        frequency = _fit_baseline("frequency", options.task, {**examples, "train": natural})
         results = _results(
             options, args.seed, visits, examples, {"model": predictions, "frequency": frequency}
         )
@@ -97,6 +105,21 @@ def _check_options(options: FinetuningArguments, model_options: ModelArguments) 
         raise InputError(
             "option --text_model has no place beside --model, whose text encoder is used",
             remedy="leave --text_model out, or set --model none",
+        )
+
+
+def _check_pretraining_data(options: FinetuningArguments) -> None:
+    """Refuse a model that may have been pre-trained on the patients it is to be tested on."""
+    report = Path(options.model) / METRICS_FILE
+    if options.model == "none" or options.pretrained_on_other_data or not report.is_file():
+        return
+    seen = json.loads(report.read_text(encoding="utf-8")).get("data_sha256")
+    if seen != fingerprint(Path(options.data) / VISITS_FILE):
+        raise InputError(
+            "the model was pre-trained on another prepared folder, which may hold test patients of this one",
+            file=options.model,
+            remedy="use one prepared folder for both, or, if its patients are others for certain, say so by "
+            "--pretrained_on_other_data true",
         )
 
 

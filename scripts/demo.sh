@@ -16,6 +16,10 @@ output=${3:-demo-output}
 
 step() { printf '\n== %s\n' "$*"; }
 
+if [ -e "$output" ] && [ -n "$(ls -A "$output")" ] && [ ! -e "$output/prepared/report.json" ]; then
+    echo "error: $output is not empty and no earlier demo; name another folder" >&2
+    exit 1
+fi
 rm -rf "$output"
 
 step "prepare $patients invented patients"

@@ -90,8 +90,10 @@ def test_installed_files_work_without_the_checkout(tmp_path):
         pytest.skip("setuptools is not installed; `pip install .` brings its own")
     command = [sys.executable, "setup.py", "--quiet", "build", "--build-base", str(tmp_path / "build")]
     subprocess.run([*command, "--build-lib", str(tmp_path / "lib")], cwd=PROJECT_ROOT, check=True)
-    tables = {path.name for path in (tmp_path / "lib").rglob("*.csv")}
-    assert tables == {path.name for path in (PROJECT_ROOT / "medm_plm").rglob("*.csv")}
+    shipped = {path.relative_to(PROJECT_ROOT) for path in shipped_modules().values()}
+    shipped |= {path.relative_to(PROJECT_ROOT) for path in (PROJECT_ROOT / "medm_plm").rglob("*.csv")}
+    missing = {path for path in shipped if not (tmp_path / "lib" / path).exists()}
+    assert not missing, "a folder without __init__.py, or a table that package_data does not name"
     assert (tmp_path / "lib" / "medm_plm" / "py.typed").exists()
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "lib")}
     place = in_new_process("import medm_plm; print(medm_plm.__file__)", cwd=tmp_path, env=environment)

@@ -13,9 +13,16 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import run_finetuning
 from medm_plm.command_line import run_main
+from medm_plm.errors import InputError
 from medm_plm.training.arguments import TASK_NAMES
 from medm_plm.training.evaluation import task_metrics
-from prepared_cohort import PROJECT_ROOT, invent_visits, pretrained_folder, smoke_options
+from prepared_cohort import (
+    PROJECT_ROOT,
+    invent_visits,
+    pretrained_folder,
+    smoke_options,
+    write_prepared_folder,
+)
 
 NUM_LABELS = {"medication_recommendation": 8, "readmission": 1, "icd_coding": 8, "medication_prediction": 8}
 
@@ -153,3 +160,24 @@ def test_an_impossible_value_is_a_usage_error(change, message, pretrained, tmp_p
         run_finetuning.main(options("icd_coding", pretrained, tmp_path, **change))
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_model_pretrained_on_another_folder_needs_a_word(pretrained, tmp_path):
+    """Its pre-training may have seen the patients that are held out here."""
+    other = write_prepared_folder(tmp_path / "other", invent_visits(seed=5))
+    words = options("icd_coding", pretrained, tmp_path / "out", data=other)
+    with pytest.raises(InputError, match="another prepared folder"):
+        run_finetuning.main(words)
+
+
+def test_the_label_frequency_of_readmission_is_that_of_all_training_visits(pretrained, tmp_path):
+    run_finetuning.main(options("readmission", pretrained, tmp_path))
+    visits = invent_visits()
+    train = visits.filter(pl.col("split") == "train")
+    test = visits.filter(pl.col("split") == "test")
+    share = train["readmission"].mean()
+    always = max(test["readmission"].mean(), 1 - test["readmission"].mean())
+    majority = json.loads((tmp_path / "metrics.json").read_text())["test"]["frequency"]["accuracy"]
+    assert majority == pytest.approx(
+        always if (share >= 0.5) == (test["readmission"].mean() >= 0.5) else 1 - always
+    )

@@ -20,8 +20,7 @@ class RunArguments(TrainingArguments):
     """`TrainingArguments` with the defaults of this project and two options of its own.
 
     Each epoch is evaluated and saved, the best one is kept, and progress bars are drawn on a terminal only.
-    The
-    folder given becomes the finished model (`run_dir`); the library's checkpoints lie in its folder
+    The folder given becomes the finished model (`run_dir`); the library's checkpoints lie in its folder
     `checkpoints`, which is what `output_dir` is for the library.
 
     Args:
@@ -158,6 +157,8 @@ class FinetuningArguments:
             predicts.
         max_visits (`int`, defaults to 10): longer patients are cut to their most recent visits (medication
             recommendation).
+        pretrained_on_other_data (`bool`, defaults to False): go on with a model whose pre-training used
+            another prepared folder; true only if none of the patients held out here can be in it.
     """
 
     task: str = field(metadata={"help": "the task", "choices": TASK_NAMES})
@@ -172,6 +173,9 @@ class FinetuningArguments:
     )
     max_visits: int = field(
         default=10, metadata={"help": "medication_recommendation: most recent visits kept"}
+    )
+    pretrained_on_other_data: bool = field(
+        default=False, metadata={"help": "the model has not seen these patients, though its data were others"}
     )
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ from transformers import EvalPrediction
 
 from medm_plm import metrics
 from medm_plm.data.collators import IGNORED_LABEL
+from medm_plm.data.files import write_private
 
 METRICS_FILE = "metrics.json"
 
@@ -163,4 +164,5 @@ def write_predictions(
         pl.Series("probabilities", probabilities.astype(np.float32).tolist(), dtype=pl.List(pl.Float32)),
         pl.Series("labels", labels.astype(np.uint8).tolist(), dtype=pl.List(pl.UInt8)),
     )
-    rows.write_parquet(path, metadata={"labels": json.dumps(list(names))})
+    metadata = {"labels": json.dumps(list(names))}
+    write_private(path, lambda staging: rows.write_parquet(staging, metadata=metadata))

@@ -21,6 +21,7 @@ import torch
 from transformers.utils import logging
 
 from medm_plm.data.collators import attention_mask_of, pad_sequences
+from medm_plm.errors import InputError
 
 logger = logging.get_logger(__name__)
 
@@ -65,8 +66,15 @@ def add_prefix_states(
         dtype (`str`, defaults to `"float16"`): precision of the kept states.
 
     Raises:
-        ValueError: if the text encoder has no frozen prefix.
+        InputError: if the text encoder has no frozen prefix.
     """
+    config = model.config
+    if not model.has_text_prefix:
+        raise InputError(
+            "option --frozen_text_cache has nothing to keep",
+            received=f"{config.num_frozen_text_layers} frozen layers of {config.text_config.model_type}",
+            remedy="set --num_frozen_text_layers to 1 or more, or leave the option out",
+        )
     precision = np.dtype(dtype)
     kept = Path(folder) / prefix_fingerprint(model, precision)
     kept.mkdir(parents=True, exist_ok=True, mode=0o700)

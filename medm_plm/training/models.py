@@ -197,10 +197,12 @@ def load_model(
         The model; a head that the folder does not hold is new.
 
     Raises:
-        InputError: if the folder is no model, lacks weights, or a setting is impossible for it.
+        InputError: if the folder is no model, lacks weights, was fine-tuned for other labels, or a setting is
+        impossible for it.
     """
     with _one_line_errors(f"the model in {folder} cannot be loaded"), _quiet_library():
         fields = {**_chosen_fields(arguments), **config_fields}
+        _refuse_another_task(name, folder, config_fields.get("id2label"))
         model, report = MODEL_CLASSES[name].from_pretrained(folder, output_loading_info=True, **fields)
     missing = [key for key in report["missing_keys"] if not key.startswith(HEAD_NAME)]
     if missing:
@@ -210,6 +212,25 @@ def load_model(
             remedy="leave out options that the model was not pre-trained with, such as --use_cross_modal",
         )
     return model
+
+
+def _refuse_another_task(name: str, folder: str | Path, labels: dict[int, str] | None) -> None:
+    """A head learnt for other labels must not go on as if it knew these."""
+    saved = MedMPLMConfig.from_pretrained(folder)
+    task_classes = {
+        model_class.__name__ for task, model_class in MODEL_CLASSES.items() if task != "pretraining"
+    }
+    built_for = (saved.architectures or ["MedMPLMModel"])[0]
+    same_labels = labels is None or saved.id2label == labels
+    same = built_for == MODEL_CLASSES[name].__name__ and same_labels
+    if built_for in task_classes and not same:
+        raise InputError(
+            "the model was fine-tuned for another task or for other labels",
+            file=folder,
+            received=f"{built_for} with {saved.num_labels} labels",
+            expected=f"a pre-trained model, or {MODEL_CLASSES[name].__name__} with the same labels",
+            remedy="give the folder that run_pretraining.py wrote",
+        )
 
 
 @contextmanager

@@ -104,7 +104,14 @@ def task_labels(task: str, visits: pl.DataFrame, top_k_labels: int) -> list[str]
 
 
 def task_examples(
-    task: str, visits: pl.DataFrame, split: str, labels: Sequence[str], *, max_visits: int = 10, seed: int = 0
+    task: str,
+    visits: pl.DataFrame,
+    split: str,
+    labels: Sequence[str],
+    *,
+    max_visits: int = 10,
+    seed: int = 0,
+    balanced: bool = True,
 ) -> TaskExamples:
     """Build the examples of one task and split.
 
@@ -116,6 +123,8 @@ def task_examples(
         labels (`Sequence[str]`): from `task_labels`.
         max_visits (`int`, defaults to 10): longer patients are cut to their most recent visits.
         seed (`int`, defaults to 0): draws the balanced training visits of readmission.
+        balanced (`bool`, defaults to True): False leaves the training visits of readmission in their natural
+            share too.
 
     Returns:
         The examples.
@@ -124,7 +133,7 @@ def task_examples(
         InputError: if the split holds none.
     """
     if task == "readmission":
-        chosen = tasks.readmission_visits(visits, split, balanced=split == "train", seed=seed)
+        chosen = tasks.readmission_visits(visits, split, balanced=balanced and split == "train", seed=seed)
         targets = chosen[READMISSION].to_numpy().astype(np.uint8)[:, None]
     elif task == "icd_coding":
         chosen = tasks.icd_coding_visits(visits, split, labels)

@@ -173,3 +173,21 @@ def build(visits, args, wished):
     """Build what a run builds."""
     processor = shared_processor(args, wished, vocabulary_of(visits), visits["note"])
     return new_model("pretraining", vocabulary_of(visits), processor, wished)
+
+
+def test_a_head_for_other_labels_is_refused_and_one_for_the_same_goes_on(visits, tmp_path):
+    labels = {
+        "id2label": {0: "ICD9CM:4280", 1: "ICD9CM:496"},
+        "label2id": {"ICD9CM:4280": 0, "ICD9CM:496": 1},
+    }
+    tiny_model("icd_coding", visits, **labels).save_pretrained(tmp_path)
+    loaded = load_model("icd_coding", tmp_path, tiny_model_options(), **labels)
+    assert loaded.config.id2label == labels["id2label"]
+    swapped = {
+        "id2label": {0: "ICD9CM:496", 1: "ICD9CM:4280"},
+        "label2id": {"ICD9CM:496": 0, "ICD9CM:4280": 1},
+    }
+    with pytest.raises(InputError, match="other labels"):
+        load_model("icd_coding", tmp_path, tiny_model_options(), **swapped)
+    with pytest.raises(InputError, match="another task"):
+        load_model("medication_recommendation", tmp_path, tiny_model_options(), **labels)

@@ -1,0 +1,1 @@
+"""Training: options of the runs, tokenised examples, models, the frozen-layer cache, Trainer, evaluation."""
