@@ -173,6 +173,7 @@ def new_model(
             )
         # A text encoder without weights has nothing to keep frozen.
         fields.setdefault("num_frozen_text_layers", 0)
+        fields.setdefault("initializer_range", _initializer_range(arguments.text_hidden_size))
         config = MedMPLMConfig(
             text_config=_text_config(processor, arguments), code_config=code_config, **fields
         )
