@@ -41,6 +41,7 @@ REQUIREMENTS = [
 TEST_REQUIREMENTS = [
     "hypothesis>=6.100",
     "parameterized>=0.9",  # what the suites of transformers import
+    "pillow>=10",  # without it the processor suite of transformers skips itself
     "pytest>=9",
     "protobuf>=5",  # old transformers ask for it whenever a tokenizer refuses an argument
     "pytest-xdist>=3.6",
