@@ -192,6 +192,8 @@ class MedMPLMConfig(PreTrainedConfig):
         classifier_num_hidden_layers (`int`, defaults to 1): hidden layers of the task heads.
         classifier_hidden_size (`int`, *optional*): their width; defaults to the width of the head's input.
         classifier_dropout (`float`, defaults to 0.1).
+        use_current_note (`bool`, defaults to `False`): medication recommendation also reads a text of the
+            visit whose medications are asked for, one that was known before them.
         hidden_act (`str`, defaults to `"gelu"`): activation of the pre-training and task heads.
         initializer_range (`float`, defaults to 0.02): standard deviation of new weights outside the two
             encoders.
@@ -241,6 +243,7 @@ class MedMPLMConfig(PreTrainedConfig):
     classifier_num_hidden_layers: int = 1
     classifier_hidden_size: int | None = None
     classifier_dropout: float | int = 0.1
+    use_current_note: bool = False
     hidden_act: str = "gelu"
     initializer_range: float | int = 0.02
 

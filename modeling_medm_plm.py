@@ -943,7 +943,8 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
     """Which medications will visit t need, given the earlier visits and t's diagnoses? (equations 11 to 13)
 
     The note of visit t is not read for t's medications, because a discharge summary is written after the
-    prescriptions and lists them; it counts for the visits after t.
+    prescriptions and lists them; it counts for the visits after t. With `use_current_note` a text that was
+    known before the prescriptions is given apart (`current_input_ids`) and its state is one more input.
     """
 
     # The loss is a mean over patients of a mean over their targets: an accumulated batch needs no divisor.
@@ -952,8 +953,9 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
     def __init__(self, config: MedMPLMConfig):
         super().__init__(config)
         self.model = MedMPLMModel(config)
+        num_text_states = 2 if config.use_current_note else 1
         self.classifier = _classifier(
-            config, config.text_config.hidden_size + 2 * config.code_config.hidden_size
+            config, num_text_states * config.text_config.hidden_size + 2 * config.code_config.hidden_size
         )
         self.post_init()
 
@@ -971,6 +973,8 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
         current_code_token_type_ids: torch.LongTensor | None = None,
         visit_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        current_input_ids: torch.LongTensor | None = None,
+        current_attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MedMPLMClassifierOutput:
         """Score the medications of every visit that has an earlier one.
@@ -987,6 +991,9 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
                 Visits are in the order of time. Only real visits are computed.
             labels (`torch.Tensor` of shape `(batch, visits, labels)`, *optional*): 1 where a medication was
                 given, 0 where not, -100 in the rows of visits that are no target.
+            current_input_ids, current_attention_mask (`torch.LongTensor` of shape `(batch, visits, words)`,
+                *optional*): with `use_current_note`, a text of the visit itself that was known before its
+                prescriptions, never its discharge summary.
 
         Returns:
             [`MedMPLMClassifierOutput`] with logits `(batch, visits, labels)`; rows of first visits and of
@@ -995,10 +1002,16 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
             of `batch, visits`.
 
         Raises:
-            ValueError: if no note is given.
+            ValueError: if no note is given, or the text of the current visit is given without
+                `use_current_note` or is missing with it.
         """
         note = _first_given((input_ids, *map(kwargs.get, NOTE_INPUTS)))
         _require_note(self, note)
+        if (current_input_ids is not None) != self.config.use_current_note:
+            raise ValueError(
+                "Give `current_input_ids` with `use_current_note=True` in the configuration, and only then; "
+                f"it is {self.config.use_current_note}."
+            )
         real = note.new_ones(note.shape[:2], dtype=torch.bool) if visit_mask is None else visit_mask.bool()
         num_earlier = real.cumsum(dim=1) - real.long()
         has_later = (real.sum(dim=1, keepdim=True) - num_earlier) > 1
@@ -1018,15 +1031,14 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
         current = self._encode_current(
             target, current_code_input_ids, current_code_attention_mask, current_code_token_type_ids
         )
-        features = torch.cat(
-            [
-                _mean_of_earlier(outputs.text_augmented_output, history, num_earlier),
-                _mean_of_earlier(outputs.code_augmented_output, history, num_earlier),
-                current,
-            ],
-            dim=-1,
-        )
-        logits = self.classifier(features)  # (batch, visits, labels)
+        features = [
+            _mean_of_earlier(outputs.text_augmented_output, history, num_earlier),
+            _mean_of_earlier(outputs.code_augmented_output, history, num_earlier),
+            current,
+        ]
+        if current_input_ids is not None:
+            features.append(self._encode_current_note(target, current_input_ids, current_attention_mask))
+        logits = self.classifier(torch.cat(features, dim=-1))  # (batch, visits, labels)
         loss = _loss_per_patient(logits, labels) if labels is not None else None
         return MedMPLMClassifierOutput(loss=loss, logits=logits, **outputs)
 
@@ -1060,6 +1072,19 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
             token_type_ids=_select_visits(code_token_type_ids, target),
         )
         return _scatter_visits(codes.pooler_output, target)
+
+    def _encode_current_note(
+        self, target: torch.BoolTensor, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """State of what is known of the visit in words, alone, `(batch, visits, hidden)`."""
+        if not (_is_traced() or target.any()):
+            return self.classifier[-1].weight.new_zeros((*target.shape, self.config.text_config.hidden_size))
+        text = self.model(
+            return_dict=True,
+            input_ids=_select_visits(input_ids, target),
+            attention_mask=_select_visits(attention_mask, target),
+        )
+        return _scatter_visits(text.text_pooler_output, target)
 
 
 def _version(tensor: torch.Tensor) -> int | None:

@@ -3,11 +3,12 @@
     python run_finetuning.py --config configs/readmission.yaml --data prepared --model pretrained --output_dir
     out
 
-Tasks: `medication_recommendation`, `readmission`, `icd_coding`, `medication_prediction`. `--model none`
-builds a model without pre-training; `--baseline linear_text` fits a baseline on the same inputs instead. The
-output folder becomes the finished model with its processor, `metrics.json` (validation and test, beside the
-label frequency) and `predictions_validation.parquet`, `predictions_test.parquet`. Runs in several processes
-under `accelerate launch` or `torchrun`. Every option of the library's `TrainingArguments` is an option here.
+Tasks: `medication_recommendation`, `readmission`, `icd_coding`, `medication_prediction`, `mortality`.
+`--model none` builds a model without pre-training; `--baseline linear_text` fits a baseline on the same
+inputs instead. The output folder becomes the finished model with its processor, `metrics.json` (validation
+and test, beside the label frequency) and `predictions_validation.parquet`, `predictions_test.parquet`. Runs
+in several processes under `accelerate launch` or `torchrun`. Every option of the library's
+`TrainingArguments` is an option here.
 """
 
 from __future__ import annotations
@@ -23,10 +24,19 @@ import polars as pl
 from medm_plm import register_auto_classes
 from medm_plm.baselines import build_baseline
 from medm_plm.command_line import parse_arguments, print_table, run_main
-from medm_plm.data import leakage, tasks
+from medm_plm.data import tasks
 from medm_plm.data.collators import PatientCollator, VisitCollator
 from medm_plm.data.files import fingerprint
-from medm_plm.data.schema import HADM_ID, NOTE, SPLIT, SUBJECT_ID, VISITS_FILE, VOCABULARY_FILE, read_visits
+from medm_plm.data.schema import (
+    HADM_ID,
+    NOTE,
+    SPLIT,
+    SPLITS,
+    SUBJECT_ID,
+    VISITS_FILE,
+    VOCABULARY_FILE,
+    read_visits,
+)
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.errors import InputError
 from medm_plm.training.arguments import FinetuningArguments, ModelArguments, RunArguments
@@ -42,11 +52,11 @@ from medm_plm.training.evaluation import (
 )
 from medm_plm.training.feature_cache import add_prefix_states
 from medm_plm.training.models import load_model, new_model, shared_processor
+from medm_plm.training.task_data import TaskData, check_run_examples, run_examples, task_data
 from medm_plm.training.task_examples import (
     TaskExamples,
     baseline_examples,
-    task_examples,
-    task_labels,
+    outcome_visits,
     training_share,
 )
 from medm_plm.training.trainer import MedMPLMTrainer, resume_folder, start_run
@@ -67,34 +77,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     _check_options(options, model_options)
     visits = read_visits(options.data)
-    leakage.check(visits, CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE))
+    data = task_data(options, visits, CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE))
     _check_pretraining_data(options)
-    labels = task_labels(options.task, visits, options.top_k_labels)
-    examples = {
-        split: task_examples(
-            options.task, visits, split, labels, max_visits=options.max_visits, seed=args.seed
-        )
-        for split in ("train", "validation", "test")
-    }
+    examples = {split: run_examples(options, data, split, args.seed) for split in SPLITS}
+    check_run_examples(options, visits, examples)
     by = SUBJECT_ID if options.task == "medication_recommendation" else HADM_ID
     examples["train"] = training_share(examples["train"], options.training_ratio, args.seed, by)
 
     if options.baseline is None:
         train_notes = visits.filter(visits[SPLIT] == "train")[NOTE]
-        predictions, history = _finetune(options, model_options, args, examples, labels, train_notes)
+        predictions, history = _finetune(options, model_options, args, examples, data.labels, train_notes)
     else:
         predictions, history = _fit_baseline(options.baseline, options.task, examples), []
     if args.process_index == 0:
         # The label frequency is that of all training visits, also where the model learns from a 1:1 sample.
-        natural = task_examples(
-            options.task, visits, "train", labels, max_visits=options.max_visits, balanced=False
-        )
+        natural = run_examples(options, data, "train", balanced=False)
         frequency = _fit_baseline("frequency", options.task, {**examples, "train": natural})
         results = _results(
-            options, args.seed, visits, examples, {"model": predictions, "frequency": frequency}
+            options, args.seed, data.visits, examples, {"model": predictions, "frequency": frequency}
         )
-        _write(options, args, examples, labels, predictions, {**results, "history": history})
-        _print_results(options, results["test"])
+        _write(options, args, examples, data, predictions, {**results, "history": history})
+        _print_results(options, data, results["test"])
 
 
 def _check_options(options: FinetuningArguments, model_options: ModelArguments) -> None:
@@ -137,7 +140,11 @@ def _finetune(
     vocabulary = CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE)
     start_run(args)
     processor = shared_processor(args, model_options, vocabulary, train_notes, checkpoint or pretrained)
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    names = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: i for i, label in enumerate(labels)},
+        "use_current_note": options.current_note != "none",
+    }
     if pretrained is None:
         model = new_model(options.task, vocabulary, processor, model_options, **names)
     else:
@@ -189,14 +196,14 @@ def _results(
     examples: dict[str, TaskExamples],
     predictions: dict[str, Predictions],
 ) -> dict[str, Any]:
-    """Metrics of each predictor on each split; readmission also on as many visits with as without one."""
+    """Metrics of each predictor on each split; of a yes or no also on as many visits of either kind."""
     results: dict[str, Any] = {}
     for split in ("validation", "test"):
         results[split] = {
             name: task_metrics(options.task, *made[split]) for name, made in predictions.items()
         }
-    if options.task == "readmission":
-        balanced = tasks.readmission_visits(visits, "test", balanced=True, seed=seed)[HADM_ID].to_list()
+    if options.task in tasks.OUTCOME_COLUMNS:
+        balanced = outcome_visits(options.task, visits, "test", balanced=True, seed=seed)[HADM_ID].to_list()
         chosen = examples["test"].targets[HADM_ID].is_in(balanced).to_numpy()
         if chosen.any():  # a small test split may lack one of the two outcomes
             results["test_balanced"] = {
@@ -210,30 +217,42 @@ def _write(
     options: FinetuningArguments,
     args: RunArguments,
     examples: dict[str, TaskExamples],
-    labels: list[str],
+    data: TaskData,
     predictions: Predictions,
     results: dict[str, Any],
 ) -> None:
     """Write metrics and predictions into the folder of the run."""
     for split, (probabilities, truth) in predictions.items():
         path = args.run_dir / f"predictions_{split}.parquet"
-        write_predictions(path, examples[split].targets, probabilities, truth, labels)
+        write_predictions(path, examples[split].targets, probabilities, truth, data.labels)
     content = {
         "task": options.task,
         "predictor": options.baseline or "medm_plm",
         "pretrained": options.model != "none",
         "training_ratio": options.training_ratio,
         **run_facts(Path(options.data) / VISITS_FILE, args.seed),
-        "num_labels": len(labels),
+        "settings": {name: getattr(options, name) for name in ("medication_window", "current_note")},
+        **data.facts,
+        "num_labels": len(data.labels),
         "num_targets": {split: int(part.is_target.sum()) for split, part in examples.items()},
     }
     write_json(args.run_dir / METRICS_FILE, {**content, **results})
 
 
-def _print_results(options: FinetuningArguments, results: dict[str, dict[str, float]]) -> None:
+def _print_results(
+    options: FinetuningArguments, data: TaskData, results: dict[str, dict[str, float]]
+) -> None:
     columns = [options.baseline or "MedM-PLM", "label frequency"]
     rows = [[name, value, results["frequency"][name]] for name, value in results["model"].items()]
     print_table(f"{options.task}, test split", ["metric", *columns], rows)
+    for option, counts in data.facts.items():
+        facts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+        print(f"--{option}: {facts}")
+    if options.current_note == "full":
+        print(
+            "warning: --current_note full leaks the answer: the note of the visit is written after its "
+            "prescriptions and lists them"
+        )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ python run_preparation.py --check OUT
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,16 +20,16 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from medm_plm.command_line import parse_arguments, print_table, run_main
-from medm_plm.data import mimic3, preparation
+from medm_plm.data import mimic3
+from medm_plm.data.checking import check_folder
 from medm_plm.data.cohort import REQUIREMENTS, CohortRules
-from medm_plm.data.files import fingerprint
 from medm_plm.data.meds_events import MedsCodes
-from medm_plm.data.preparation import PreparationRules
+from medm_plm.data.preparation import Preparation
 from medm_plm.data.report import Report
+from medm_plm.data.rules import PreparationRules
 from medm_plm.data.schema import DIAGNOSIS_CODES, MEDICATION_CODES, SPLITS
 from medm_plm.data.synthetic import DRUG_MAP_FILE, TRUTH_FOLDER, write_synthetic_tables
 from medm_plm.errors import InputError
-from medm_plm.ontologies.mappings import MedicationMapper
 
 
 @dataclass
@@ -89,8 +91,31 @@ class PreparationArguments:
         default_factory=lambda: list(MedsCodes().note),
         metadata={"help": "for meds: what the codes of discharge summaries begin with"},
     )
+    split_ids: str | None = field(
+        default=None,
+        metadata={
+            "help": "folder of published admission ids that give the splits, as CAML's train_50_hadm_ids.csv"
+        },
+    )
     seed: int = field(default=0, metadata={"help": "chooses the split, and the synthetic patients"})
     num_patients: int = field(default=1000, metadata={"help": "size of a synthetic cohort"})
+    num_shards: int | None = field(
+        default=None,
+        metadata={
+            "help": "into how many parts the patients are cut, more need less memory; default: by size"
+        },
+    )
+    num_processes: int = field(
+        default_factory=lambda: os.cpu_count() or 1,
+        metadata={"help": "how many parts are worked on at the same time; default: one for each core"},
+    )
+    stage: Literal["all", "plan", "cut", "prepare", "finish"] = field(
+        default="all", metadata={"help": "do this stage alone, to spread the work over many processes"}
+    )
+    only: list[str] = field(
+        default_factory=list,
+        metadata={"help": "with --stage cut: these tables; with --stage prepare: these shards"},
+    )
     check: str | None = field(
         default=None, metadata={"help": "check this prepared folder against leakage, and do nothing else"}
     )
@@ -127,25 +152,61 @@ def main() -> None:
         show_checks(options.check)
         return
     with input_folder(options) as folder:
-        report = prepare_folder(options, folder)
+        report = run_stages(preparation_of(options, folder), options)
+    if report is None:
+        return
     print_table(f"prepared {options.output}", ("quantity", "value"), summary_rows(report))
     for warning in report["warnings"]:
         print(f"warning: {warning}")
 
 
-def prepare_folder(options: PreparationArguments, folder: Path) -> Report:
-    """Read, prepare and write, with a progress bar over tables and steps."""
-    mapper, mapping_sha256 = medication_mapper(options, folder)
-    num_steps = preparation.NUM_TABLES[options.source] + preparation.NUM_STEPS
-    with tqdm(total=num_steps, unit="step") as progress:
+def run_stages(preparation: Preparation, options: PreparationArguments) -> Report | None:
+    """Do one stage or all, with a progress bar.
 
-        def on_step(name: str) -> None:
-            progress.set_description(name)
-            progress.update()
+    Args:
+        preparation (`Preparation`): what to prepare.
+        options (`PreparationArguments`): which stage, and of which tables or shards.
 
-        tables = preparation.read_source(options.source, folder, options.rules, on_step, options.notes)
-        prepared = preparation.prepare(options.source, tables, mapper, options.rules, on_step, mapping_sha256)
-    return preparation.write(prepared, options.output)
+    Returns:
+        The report, if the stage makes one.
+    """
+    if options.stage == "plan":
+        print(f"{preparation.plan().num_shards} shards; tables: {' '.join(preparation.table_names)}")
+    elif options.stage == "cut":
+        for name in chosen_tables(options.only, preparation.table_names):
+            preparation.cut(name)
+    elif options.stage == "prepare":
+        for shard in chosen_shards(options.only, preparation.planned_shards()):
+            preparation.prepare(shard)
+    elif options.stage == "finish":
+        report = preparation.finished_report() or preparation.finish()  # so that a job may be started again
+        shutil.rmtree(preparation.work, ignore_errors=True)  # it holds notes
+        return report
+    else:
+        with tqdm(total=preparation.num_steps, unit="step") as progress:
+
+            def on_step(name: str) -> None:
+                progress.set_description(name)
+                progress.update()
+
+            return preparation.run(on_step, num_processes=options.num_processes)
+    return None
+
+
+def chosen_tables(names: Sequence[str], tables: Sequence[str]) -> Sequence[str]:
+    """Check the names of tables that were asked for; none means all."""
+    for name in names:
+        if name not in tables:
+            raise InputError("there is no such table", received=name, expected=" ".join(tables))
+    return names or tables
+
+
+def chosen_shards(numbers: Sequence[str], num_shards: int) -> Sequence[int]:
+    """Check the numbers of shards that were asked for; none means all."""
+    for number in numbers:
+        if not number.isdecimal() or int(number) >= num_shards:
+            raise InputError("there is no such shard", received=number, expected=f"0 to {num_shards - 1}")
+    return [int(number) for number in numbers] or range(num_shards)
 
 
 @contextmanager
@@ -172,19 +233,25 @@ def refuse_foreign_tables(folder: Path) -> None:
         )
 
 
-def medication_mapper(options: PreparationArguments, folder: Path) -> tuple[MedicationMapper, str | None]:
-    """Take the user's mapping file, else the one of the synthetic cohort, else the packaged table."""
-    path = Path(options.drug_map) if options.drug_map is not None else None
-    if path is None and options.source == "synthetic":
-        path = folder / DRUG_MAP_FILE
-    if path is None:
-        return MedicationMapper.default(), None
-    return MedicationMapper.from_file(path), fingerprint(path)
+def preparation_of(options: PreparationArguments, folder: Path) -> Preparation:
+    """Gather what the options say; a synthetic cohort brings its mapping file along."""
+    drug_map = options.drug_map
+    if drug_map is None and options.source == "synthetic":
+        drug_map = str(folder / DRUG_MAP_FILE)
+    paths = {"drug_map": drug_map, "notes": options.notes, "split_ids": options.split_ids}
+    return Preparation(
+        source=options.source,
+        input=folder,
+        output=Path(options.output),
+        rules=options.rules,
+        num_shards=options.num_shards,
+        **{name: None if path is None else Path(path) for name, path in paths.items()},
+    )
 
 
 def show_checks(folder: str) -> None:
     """Print the leakage checks of a prepared folder, all of which hold."""
-    rows = preparation.check_folder(folder).rows()
+    rows = check_folder(folder).rows()
     print_table(f"leakage checks of {folder}", ("check", "examined", "violations"), rows)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from medm_plm import register_auto_classes
 from medm_plm.command_line import parse_arguments, print_table, run_main
-from medm_plm.data import leakage
+from medm_plm.data.checking import check_before_training
 from medm_plm.data.collators import CodeMasker, PretrainingCollator
 from medm_plm.data.schema import NOTE, VISITS_FILE, VOCABULARY_FILE, read_visits
 from medm_plm.data.vocabulary import CodeVocabulary
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = resume_folder(args)
     visits = read_visits(options.data)
     vocabulary = CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE)
-    leakage.check(visits, vocabulary)
+    check_before_training(options.data, visits, vocabulary)
     parts = {split: pretraining_visits(visits, split) for split in ("train", "validation", "test")}
 
     start_run(args)

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no bug
+settings.load_profile("untimed")
 
 # Set before anything imports torch or the Hub client, and inherited by the scripts that tests start.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -55,10 +55,12 @@ def invent_visits(num_patients: int = 60, seed: int = 0) -> pl.DataFrame:
                     "discharge_time": start + timedelta(days=3),
                     "age": 50.0,
                     "admission_type": "EMERGENCY",
-                    "died_in_hospital": False,
+                    "died_in_hospital": patient % 3 == 0 and number == patient % 4,
                     "note": " ".join(words),
+                    "admission_note": " ".join(words[:4]),
                     "diagnosis_codes": [diagnosis for _, diagnosis, _ in illnesses],
                     "medication_codes": [medication for _, _, medication in illnesses],
+                    "first_day_medication_codes": [medication for _, _, medication in illnesses[:2]],
                     "readmission": any(word in ("heart", "lung") for word, _, _ in illnesses),
                     "split": SPLITS[patient % 10],
                 }

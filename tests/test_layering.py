@@ -13,7 +13,7 @@ KNOWN = frozenset(MODULES)
 PACKAGE = "medm_plm"
 FLAT_FILES = {"configuration_medm_plm", "tokenization_medm_plm", "modeling_medm_plm"}
 HUB_PACKAGES = {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub"}
-TABLE_PACKAGES = {"numpy", "networkx", "polars", "yaml"}
+TABLE_PACKAGES = {"isal", "numpy", "networkx", "polars", "pyarrow", "yaml"}
 METRIC_PACKAGES = TABLE_PACKAGES | {"datasets", "evaluate", "sklearn", "scipy", "tqdm"}
 MODEL_PACKAGES = METRIC_PACKAGES | HUB_PACKAGES | {"accelerate"}
 

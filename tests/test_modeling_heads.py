@@ -13,6 +13,7 @@ from modeling_medm_plm import (
 )
 from tiny_models import LABELS, build, masked_code_labels, medication_labels, patient_inputs, visit_inputs
 
+CURRENT_TEXT = ("current_input_ids", "current_attention_mask")
 VISIT_HEADS = (MedMPLMForPreTraining, MedMPLMForReadmissionPrediction, MedMPLMForICDCoding)
 
 
@@ -143,6 +144,59 @@ def test_current_note_and_medications_are_not_read():
         diagnoses[:, 2, 1:3] = 8
         after = model(**example | {"current_code_input_ids": diagnoses}).logits
         assert not torch.equal(before[0, 2], after[0, 2])
+
+
+def with_current_note(example: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Add a text of the current visit, shorter than the notes of its history."""
+    words = visit_inputs(9, example["visit_mask"].shape)
+    names = ("input_ids", "attention_mask")
+    return example | {f"current_{name}": words[name][..., :5].clone() for name in names}
+
+
+def test_the_text_of_the_current_visit_is_one_more_input_of_its_own_target():
+    model = build(MedMPLMForMedicationRecommendation, use_current_note=True).double()
+    plain = build(MedMPLMForMedicationRecommendation).double()
+    example = with_current_note(example_of(MedMPLMForMedicationRecommendation))
+    without = {name: value for name, value in example.items() if name not in CURRENT_TEXT}
+    text_size = model.config.text_config.hidden_size
+    assert model.classifier[1].in_features == plain.classifier[1].in_features + text_size
+    seen = []
+    model.classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    with torch.no_grad():
+        model(**example)
+        for patient, visit in ((0, 1), (1, 2), (1, 3)):
+            alone = {
+                "input_ids": example["current_input_ids"][patient, visit][None],
+                "attention_mask": example["current_attention_mask"][patient, visit][None],
+            }
+            expected = model.model(**alone).text_pooler_output[0]
+            torch.testing.assert_close(seen[0][patient, visit, -text_size:], expected)
+        seen.clear()
+        changed = example["current_input_ids"].clone()
+        changed[:, 2, 1:3] = 8
+        before, after = model(**example).logits, model(**example | {"current_input_ids": changed}).logits
+    assert not torch.equal(before[0, 2], after[0, 2])
+    assert torch.equal(before[:, [1, 3]], after[:, [1, 3]]), "it serves no other visit"
+    assert torch.isfinite(plain(**without).loss)
+
+
+def test_padding_of_the_text_of_the_current_visit_changes_nothing():
+    model = build(MedMPLMForMedicationRecommendation, use_current_note=True)
+    example = with_current_note(example_of(MedMPLMForMedicationRecommendation))
+    padded = {name: torch.nn.functional.pad(example[name], (0, 4)) for name in CURRENT_TEXT}
+    with torch.no_grad():
+        before, after = model(**example).logits, model(**example | padded).logits
+    target = example["visit_mask"].bool()
+    target[:, 0] = False
+    torch.testing.assert_close(before[target], after[target], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_text_of_the_current_visit_and_configuration_must_agree(reads):
+    model = build(MedMPLMForMedicationRecommendation, use_current_note=reads)
+    example = example_of(MedMPLMForMedicationRecommendation)
+    with pytest.raises(ValueError, match=f"use_current_note=True.*it is {reads}"):
+        model(**(example if reads else with_current_note(example)))
 
 
 @pytest.mark.parametrize("model_class", [*VISIT_HEADS, MedMPLMForMedicationRecommendation])

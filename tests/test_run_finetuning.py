@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import run_finetuning
 from medm_plm.command_line import run_main
+from medm_plm.data import tasks
 from medm_plm.errors import InputError
 from medm_plm.training.arguments import TASK_NAMES
 from medm_plm.training.evaluation import task_metrics
@@ -24,7 +25,13 @@ from prepared_cohort import (
     write_prepared_folder,
 )
 
-NUM_LABELS = {"medication_recommendation": 8, "readmission": 1, "icd_coding": 8, "medication_prediction": 8}
+NUM_LABELS = {
+    "medication_recommendation": 8,
+    "readmission": 1,
+    "icd_coding": 8,
+    "medication_prediction": 8,
+    "mortality": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +188,142 @@ def test_the_label_frequency_of_readmission_is_that_of_all_training_visits(pretr
     assert majority == pytest.approx(
         always if (share >= 0.5) == (test["readmission"].mean() >= 0.5) else 1 - always
     )
+
+
+FREQUENCY = {"model": "none", "baseline": "frequency"}  # the cheapest run; data and checks are the same
+
+
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [
+        ("medication_recommendation", {"medication_window": "first_day"}),
+        ("medication_prediction", {"medication_window": "first_day", **FREQUENCY}),
+    ],
+)
+def test_the_medications_of_the_first_day_are_predicted(task, more, pretrained, tmp_path):
+    run_finetuning.main(options(task, pretrained, tmp_path, **more))
+    rows, _, labels = read_predictions(tmp_path, "test")
+    names = json.loads(pl.read_parquet_metadata(tmp_path / "predictions_test.parquet")["labels"])
+    visits = invent_visits()
+    assert names == tasks.medication_prediction_labels(visits, window="first_day")
+    assert names != tasks.medication_prediction_labels(visits), "another order, if all medications are met"
+    true = dict(zip(visits["hadm_id"], visits["first_day_medication_codes"], strict=True))
+    for hadm_id, row in zip(rows["hadm_id"], labels, strict=True):
+        assert {names[i] for i in np.flatnonzero(row)} == set(true[hadm_id])
+    settings = json.loads((tmp_path / "metrics.json").read_text())["settings"]
+    assert settings == {"medication_window": "first_day", "current_note": "none"}
+
+
+def test_a_folder_without_start_times_has_no_first_day(pretrained, tmp_path):
+    bare = invent_visits().with_columns(
+        pl.lit(None, dtype=pl.List(pl.String)).alias("first_day_medication_codes")
+    )
+    data = write_prepared_folder(tmp_path / "bare", bare)
+    words = options(
+        "medication_prediction",
+        pretrained,
+        tmp_path / "out",
+        data=data,
+        medication_window="first_day",
+        **FREQUENCY,
+    )
+    with pytest.raises(InputError, match="no start times of prescriptions"):
+        run_finetuning.main(words)
+
+
+def test_mortality_is_tested_in_its_natural_share_and_on_equal_numbers(pretrained, tmp_path):
+    run_finetuning.main(options("mortality", pretrained, tmp_path, **FREQUENCY))
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    test = invent_visits().filter(pl.col("split") == "test")
+    assert content["test"]["model"]["prevalence"] == pytest.approx(test["died_in_hospital"].mean())
+    assert content["test_balanced"]["model"]["prevalence"] == 0.5
+    train = invent_visits().filter(pl.col("split") == "train")
+    assert content["num_targets"]["train"] == 2 * train["died_in_hospital"].sum()
+
+
+def test_a_later_field_in_the_inputs_stops_the_run(pretrained, tmp_path, monkeypatch):
+    def with_the_ending(*args, **kwargs):
+        return invent_visits().filter(pl.col("split") == args[2])
+
+    monkeypatch.setattr("medm_plm.training.task_examples.outcome_visits", with_the_ending)
+    with pytest.raises(InputError, match=r"data leak .*mortality, test: field later than"):
+        run_finetuning.main(options("mortality", pretrained, tmp_path, **FREQUENCY))
+
+
+@pytest.mark.parametrize("choice", ["admission_sections", "full"])
+def test_the_current_note_is_read_on_request_and_its_leak_is_told(choice, pretrained, tmp_path, capsys):
+    run_finetuning.main(options("medication_recommendation", pretrained, tmp_path, current_note=choice))
+    assert ("leaks the answer" in capsys.readouterr().out) == (choice == "full")
+    assert AutoConfig.from_pretrained(tmp_path).use_current_note is True
+    assert json.loads((tmp_path / "metrics.json").read_text())["settings"]["current_note"] == choice
+
+
+def write_lists(folder: Path, ids_by_split: dict[str, list[str]]) -> Path:
+    folder.mkdir()
+    for word, split in (("train", "train"), ("dev", "validation"), ("test", "test")):
+        text = "".join(f"{hadm_id}\n" for hadm_id in ids_by_split[split])
+        (folder / f"{word}_50_hadm_ids.csv").write_text(text, encoding="utf-8")
+    return folder
+
+
+def ids_of_splits(visits: pl.DataFrame) -> dict[str, list[str]]:
+    """Every second visit of each split."""
+    return {
+        split: visits.filter(pl.col("split") == split)["hadm_id"].gather_every(2).to_list()
+        for split in ("train", "validation", "test")
+    }
+
+
+def test_coding_with_published_labels_and_admissions(pretrained, tmp_path, capsys):
+    ids = ids_of_splits(invent_visits())
+    lists = write_lists(tmp_path / "lists", {**ids, "train": [*ids["train"], "unknown"]})
+    labels = tmp_path / "labels.txt"
+    labels.write_text("428.0\n38.93\n250.00\n486\n", encoding="utf-8")
+    words = options(
+        "icd_coding", pretrained, tmp_path / "out", label_file=labels, split_ids=lists, **FREQUENCY
+    )
+    run_finetuning.main(words)
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert content["num_targets"] == {split: len(part) for split, part in ids.items()}
+    rows, _, _ = read_predictions(tmp_path / "out", "test")
+    assert rows["hadm_id"].to_list() == ids["test"]
+    path = tmp_path / "out" / "predictions_test.parquet"
+    assert json.loads(pl.read_parquet_metadata(path)["labels"]) == [
+        "ICD9CM:4280",
+        "ICD9CM:25000",
+        "ICD9CM:486",
+    ]
+    assert content["label_file"] == {"procedures_left_out": 1}
+    total = sum(map(len, ids.values()))
+    assert content["split_ids"] == {"listed": total + 1, "unknown": 1, "left_out": 0}
+    printed = capsys.readouterr().out
+    assert "--label_file: 1 procedures left out" in printed
+    assert f"--split_ids: {total + 1} listed, 1 unknown, 0 left out" in printed
+
+
+def test_published_test_admissions_that_were_pretrained_on_stop_the_run(pretrained, tmp_path):
+    ids = ids_of_splits(invent_visits())
+    lists = write_lists(
+        tmp_path / "lists", {**ids, "train": ids["train"][1:], "test": [*ids["test"], ids["train"][0]]}
+    )
+    words = options("icd_coding", pretrained, tmp_path / "out", split_ids=lists, **FREQUENCY)
+    with pytest.raises(InputError, match=r"held-out admission of a training patient: 1 of.*--split_ids"):
+        run_finetuning.main(words)
+
+
+def test_a_prepared_split_that_differs_from_the_published_one_stops_the_run(pretrained, tmp_path):
+    ids = ids_of_splits(invent_visits())
+    lists = write_lists(
+        tmp_path / "lists", {**ids, "train": [*ids["train"], ids["test"][0]], "test": ids["test"][1:]}
+    )
+    words = options("icd_coding", pretrained, tmp_path / "out", split_ids=lists, **FREQUENCY)
+    with pytest.raises(InputError, match=r"icd_coding, train: patient of another split.*--split_ids"):
+        run_finetuning.main(words)
+
+
+def test_labels_that_no_training_visit_has_are_refused(pretrained, tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("V58.61\n", encoding="utf-8")
+    words = options("icd_coding", pretrained, tmp_path / "out", label_file=labels, **FREQUENCY)
+    with pytest.raises(InputError, match="no training visit has a code of the list; received 1 codes"):
+        run_finetuning.main(words)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import polars as pl
 
+from medm_plm.data.reading import one_row
 from medm_plm.data.schema import (
+    ADMISSION_NOTE,
     ATC,
     CODE,
     DIAGNOSIS_CODES,
-    DRUG,
+    FIRST_DAY_MEDICATION_CODES,
     HADM_ID,
+    HOURS_SINCE_ADMISSION,
     MEDICATION_CODES,
-    NDC,
     NOTE,
     NUM_ROWS,
     POSITION,
-    ROUTE,
     SUBJECT_ID,
     TABLE,
-    RowLedger,
     SourceTables,
 )
 from medm_plm.ontologies.codes import qualify
@@ -26,45 +26,26 @@ from medm_plm.ontologies.mappings import MedicationMapper
 
 LEFT_OUT = "visit left out by the cohort rules"
 _MEDICATION_SYSTEM = "ATC"
+_HOURS_OF_FIRST_DAY = 24
 
 
-def map_medications(
-    prescriptions: pl.DataFrame, mapper: MedicationMapper, ledger: RowLedger
-) -> tuple[pl.DataFrame, dict[str, object]]:
+def map_medications(prescriptions: pl.DataFrame, mapper: MedicationMapper) -> pl.DataFrame:
     """Give each prescription its medication class; nothing is filled in from another row.
 
     Args:
         prescriptions (`polars.DataFrame`): `schema.SOURCE_PRESCRIPTION_SCHEMA`; a class in a column `atc` of
             the source wins over the mapper's.
         mapper (`MedicationMapper`): knows the classes.
-        ledger (`RowLedger`): where rows without a class are counted.
 
     Returns:
-        The rows that have a class, with a column `code`, and the counts for the report.
+        The rows with a column `code`, null where the class is not known.
     """
-    keys = [DRUG, ROUTE, NDC]
     classes = mapper.map_table(prescriptions)
     if ATC in prescriptions.columns:
-        keys.append(ATC)
         classes = prescriptions[ATC].zip_with(prescriptions[ATC].is_not_null(), classes)
     qualified = {name: qualify(_MEDICATION_SYSTEM, name) for name in classes.drop_nulls().unique()}
     code = classes.replace_strict(qualified, default=None, return_dtype=pl.String).alias(CODE)
-    rows = prescriptions.with_columns(code)
-    mapped = ledger.keep(rows, pl.col(CODE).is_not_null(), "drug has no known medication class")
-    counts: dict[str, object] = {
-        "mapping": mapper.source,
-        "rows": rows.height,
-        "rows_mapped": mapped.height,
-        "share_of_rows": round(mapped.height / rows.height, 4) if rows.height else None,
-        "distinct_prescriptions": rows.select(keys).n_unique(),
-        "distinct_prescriptions_mapped": mapped.select(keys).n_unique(),
-        "distinct_drug_names": rows[DRUG].drop_nulls().n_unique(),
-        "distinct_drug_names_mapped": mapped[DRUG].drop_nulls().n_unique(),
-        "medication_classes": mapped[CODE].n_unique(),
-    }
-    if ATC in prescriptions.columns:
-        counts["rows_with_a_class_of_the_source"] = prescriptions[ATC].count()
-    return mapped, counts
+    return prescriptions.with_columns(code)
 
 
 def join_records(
@@ -75,23 +56,38 @@ def join_records(
     Args:
         visits (`polars.DataFrame`): one row for each visit.
         diagnoses (`polars.DataFrame`): columns `hadm_id`, `position`, `code`.
-        medications (`polars.DataFrame`): the same.
+        medications (`polars.DataFrame`): the same, and `hours_since_admission`.
         notes (`polars.DataFrame`): `schema.SOURCE_NOTE_SCHEMA`.
 
     Returns:
-        The visits in their order with `note`, `diagnosis_codes` and `medication_codes`; empty where there is
-        none.
+        The visits in their order with `note`, `diagnosis_codes` and `medication_codes`, empty where there is
+        none; with `admission_note`, null where the source cannot tell it from the rest; and with
+        `first_day_medication_codes`, null where medications are known but none of their times is.
     """
+    known = pl.col(ADMISSION_NOTE).drop_nulls()
     texts = (
-        notes.sort(HADM_ID, POSITION).group_by(HADM_ID, maintain_order=True).agg(pl.col(NOTE).str.join(" "))
+        notes.sort(HADM_ID, POSITION)
+        .group_by(HADM_ID, maintain_order=True)
+        .agg(pl.col(NOTE).str.join(" "), pl.when(known.len() > 0).then(known.str.join(" ")))
     )
-    parts = (texts, code_lists(diagnoses, DIAGNOSIS_CODES), code_lists(medications, MEDICATION_CODES))
+    early = medications.filter(pl.col(HOURS_SINCE_ADMISSION) < _HOURS_OF_FIRST_DAY)
+    timed = medications.filter(pl.col(HOURS_SINCE_ADMISSION).is_not_null())
+    parts = (
+        texts,
+        code_lists(diagnoses, DIAGNOSIS_CODES),
+        code_lists(medications, MEDICATION_CODES),
+        code_lists(early, FIRST_DAY_MEDICATION_CODES),
+        timed.select(HADM_ID, pl.lit(True).alias("is_timed")).unique(),
+    )
     for part in parts:
         visits = visits.join(part, on=HADM_ID, how="left", maintain_order="left")
     empty = pl.lit([], dtype=pl.List(pl.String))
-    return visits.with_columns(
+    visits = visits.with_columns(
         pl.col(NOTE).fill_null(""), pl.col(DIAGNOSIS_CODES, MEDICATION_CODES).fill_null(empty)
     )
+    tells_times = pl.col("is_timed").fill_null(False) | (pl.col(MEDICATION_CODES).list.len() == 0)
+    first_day = pl.when(tells_times).then(pl.col(FIRST_DAY_MEDICATION_CODES).fill_null(empty))
+    return visits.with_columns(first_day.alias(FIRST_DAY_MEDICATION_CODES)).drop("is_timed")
 
 
 def code_lists(rows: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -109,6 +105,29 @@ def code_lists(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     return unique.group_by(HADM_ID, maintain_order=True).agg(pl.col(CODE).alias(name))
 
 
+def rows_of_visits(tables: SourceTables, medications: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
+    """Count the rows of each table that stand behind each visit.
+
+    Args:
+        tables (`SourceTables`): the records.
+        medications (`polars.DataFrame`): prescriptions that have a class.
+        kept (`polars.DataFrame`): the visits that stay.
+
+    Returns:
+        Columns `hadm_id`, `table` and `num_rows`; a visit is one row of its own table.
+    """
+    counted = [kept.select(HADM_ID, pl.lit(tables.visit_table).alias(TABLE), one_row())]
+    for name, rows in _records_by_table(tables, medications).items():
+        known = rows.join(kept, on=HADM_ID, how="semi").group_by(HADM_ID).agg(pl.sum(NUM_ROWS))
+        counted.append(known.select(HADM_ID, pl.lit(name).alias(TABLE), NUM_ROWS))
+    return pl.concat(counted).sort(HADM_ID, TABLE)
+
+
+def _records_by_table(tables: SourceTables, medications: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    records = {tables.diagnosis_table: tables.diagnoses, tables.prescription_table: medications}
+    return records | {str(name): rows for (name,), rows in tables.notes.group_by(TABLE)}
+
+
 def close_ledgers(tables: SourceTables, medications: pl.DataFrame, kept: pl.DataFrame) -> None:
     """Count the rows that belong to visits left out, and verify that every row is accounted for.
 
@@ -121,10 +140,8 @@ def close_ledgers(tables: SourceTables, medications: pl.DataFrame, kept: pl.Data
         RuntimeError: if the rows behind the visits are not those that the ledgers leave, which would be our
         mistake.
     """
-    records = {tables.diagnosis_table: tables.diagnoses, tables.prescription_table: medications}
-    records |= {str(name): rows for (name,), rows in tables.notes.group_by(TABLE)}
     used = {tables.visit_table: kept.height}
-    for name, rows in records.items():
+    for name, rows in _records_by_table(tables, medications).items():
         num_rows = int(rows[NUM_ROWS].sum())
         used[name] = int(rows.join(kept, on=HADM_ID, how="semi")[NUM_ROWS].sum())
         tables.ledgers[name].drop(num_rows - used[name], LEFT_OUT)

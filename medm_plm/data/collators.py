@@ -263,8 +263,9 @@ class PatientCollator(VisitCollator):
         Args:
             examples (`Sequence[Mapping]`): patients with `visits`: a list, in order of time, of visits with
                 `input_ids`, `code_input_ids`, `code_token_type_ids` (what is known after the visit),
-                `current_code_input_ids`, `current_code_token_type_ids` (its diagnoses) and `labels`, the row
-                of medications to predict, or None where the visit is no target.
+                `current_code_input_ids`, `current_code_token_type_ids` (its diagnoses), `current_input_ids`
+                if words of it are read, and `labels`, the row of medications to predict, or None where the
+                visit is no target.
 
         Returns:
             The visit inputs of shape `(batch, visits, words)` and `(batch, visits, codes)`, `visit_mask`
@@ -273,11 +274,16 @@ class PatientCollator(VisitCollator):
         lengths = [len(example["visits"]) for example in examples]
         visits = [visit for example in examples for visit in example["visits"]]
         flat = {**self.pad_text(visits), **self.pad_codes(visits), **self.pad_codes(visits, "current_")}
+        if "current_input_ids" in visits[0]:
+            words = [visit["current_input_ids"] for visit in visits]
+            flat["current_input_ids"] = pad_sequences(words, self.text_padding_id)
+            flat["current_attention_mask"] = attention_mask_of(words)
         flat["labels"] = self._label_rows(visits)
         padding = {
             "input_ids": self.text_padding_id,
             "code_input_ids": self.code_padding_id,
             "current_code_input_ids": self.code_padding_id,
+            "current_input_ids": self.text_padding_id,
             "labels": IGNORED_LABEL,
         }
         batch = {name: stack_visits(rows, lengths, padding.get(name, 0)) for name, rows in flat.items()}

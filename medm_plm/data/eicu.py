@@ -13,12 +13,13 @@ medications, which hold the answers of the tasks.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from medm_plm.data.eicu_codes import codes_of_system, name_by_code
+from medm_plm.data.eicu_codes import codes_of_system, count_names, name_by_code
 from medm_plm.data.eicu_notes import (
     SECTIONS,
     admission_phrases,
@@ -26,8 +27,9 @@ from medm_plm.data.eicu_notes import (
     apache_phrases,
     pick_list_phrases,
 )
+from medm_plm.data.layout import SourceLayout, SourceTable, TableReader, read_whole
 from medm_plm.data.notes import compose
-from medm_plm.data.reading import TableReader, age_of, one_row
+from medm_plm.data.reading import age_of, one_row
 from medm_plm.data.schema import (
     ADMISSION_TIME,
     ADMISSION_TYPE,
@@ -36,6 +38,7 @@ from medm_plm.data.schema import (
     DISCHARGE_TIME,
     DRUG,
     HADM_ID,
+    HOURS_SINCE_ADMISSION,
     MAXIMUM_AGE,
     NDC,
     NUM_ROWS,
@@ -49,7 +52,7 @@ from medm_plm.data.schema import (
     RowLedger,
     SourceTables,
 )
-from medm_plm.data.tables import keep_known, qualify_codes, whole_number
+from medm_plm.data.tables import csv_batches, find_table, keep_known, qualify_codes, whole_number
 
 STAY = "patientunitstayid"
 TABLES = {
@@ -74,47 +77,72 @@ TABLES = {
 }
 
 _PRIORITIES = {"primary": 0, "major": 1, "other": 2}
+_MINUTES_PER_HOUR = 60
 _OLDEST = re.compile(r">\s*89")
 
 
-def read(
-    folder: str | Path, on_table: Callable[[str], None] = lambda name: None, diagnosis_system: str = "ICD9CM"
-) -> SourceTables:
-    """Read the intensive care stays of eICU with their text, diagnoses and medications.
+def layout(folder: str | Path, diagnosis_system: str = "ICD9CM") -> SourceLayout:
+    """Say where the tables lie.
 
     Args:
         folder (`str` or `Path`): folder with the eight tables of `TABLES` as `.csv` or `.csv.gz`.
-        on_table (`Callable`, *optional*): told the name of each table before it is read, for a progress bar.
         diagnosis_system (`str`, *optional*, defaults to "ICD9CM"): which of the two codes of a diagnosis to
             take.
 
     Returns:
-        The records under common names; `subject_id` is `uniquepid`, `hadm_id` is `patientunitstayid`.
+        The tables and how to read them.
 
     Raises:
-        InputError: if a table is missing or damaged.
+        InputError: if a table is missing.
     """
-    reader = _Reader(Path(folder), TABLES, on_table)
-    stays = reader.stays()
+    tables = {name: _table(find_table(folder, name), columns) for name, columns in TABLES.items()}
+    return SourceLayout(tables, "patient", partial(records, diagnosis_system=diagnosis_system))
+
+
+def read(folder: str | Path, diagnosis_system: str = "ICD9CM") -> SourceTables:
+    """Read a whole folder at once, see `layout` and `records`."""
+    return read_whole(layout(folder, diagnosis_system))
+
+
+def records(reader: TableReader, diagnosis_system: str) -> SourceTables:
+    """Make records of intensive care stays with their text, diagnoses and medications.
+
+    Args:
+        reader (`TableReader`): hands over the rows of whole patients.
+        diagnosis_system (`str`): which of the two codes of a diagnosis to take.
+
+    Returns:
+        The records under common names; `subject_id` is `uniquepid`, `hadm_id` is `patientunitstayid`.
+    """
+    eicu = _Records(reader)
+    stays = eicu.stays()
     visits = stays.select(SOURCE_VISIT_SCHEMA.names())
-    diagnoses = reader.diagnoses(visits, diagnosis_system)
-    prescriptions = reader.prescriptions(visits)
+    diagnoses = eicu.diagnoses(visits, diagnosis_system)
+    prescriptions = eicu.prescriptions(visits)
     return SourceTables(
         visits=visits,
         diagnoses=diagnoses,
         prescriptions=prescriptions,
-        notes=reader.notes(stays),
+        notes=eicu.notes(stays),
         ledgers=reader.ledgers,
         visit_table="patient",
         diagnosis_table="diagnosis",
         prescription_table="medication",
-        files=reader.files,
         remarks=reader.remarks,
     )
 
 
-class _Reader(TableReader):
-    """Reads one table after the other and keeps the account."""
+def _table(path: Path, columns: Sequence[str]) -> SourceTable:
+    subject = "uniquepid" if "uniquepid" in columns else None
+    learn = count_names if "drughiclseqno" in columns else None
+    return SourceTable(path, lambda: csv_batches(path, columns), subject, STAY, learn=learn)
+
+
+class _Records:
+    """Makes records of one table after the other and keeps the account."""
+
+    def __init__(self, reader: TableReader) -> None:
+        self.reader = reader
 
     def stays(self) -> pl.DataFrame:
         frame, ledger = self._table("patient")
@@ -176,12 +204,13 @@ class _Reader(TableReader):
         frame = ledger.keep(frame, ~cancelled, "order cancelled")
         frame = keep_known(frame, ledger, visits)
         frame = frame.rename({"drugname": DRUG, "routeadmin": ROUTE})
-        named = name_by_code(frame)
+        named = name_by_code(frame, self.reader.learned("medication"))
         num_named = frame[DRUG].null_count() - named[DRUG].null_count()
-        self.remarks["medication rows named by their HICL code"] = num_named
+        self.reader.remarks["medication rows named by their HICL code"] = num_named
         named = ledger.keep(named, pl.col(DRUG).is_not_null(), "no drug name and no HICL code that names one")
         return named.with_columns(
             whole_number("drugstartoffset").alias(POSITION),
+            (whole_number("drugstartoffset") / _MINUTES_PER_HOUR).alias(HOURS_SINCE_ADMISSION),
             pl.lit(None, pl.String).alias(NDC),
             one_row(),
         ).select(SOURCE_PRESCRIPTION_SCHEMA.names())
@@ -206,5 +235,5 @@ class _Reader(TableReader):
         return compose(pl.concat(phrases), SECTIONS)
 
     def _table(self, name: str) -> tuple[pl.DataFrame, RowLedger]:
-        frame, ledger = self.table(name)
+        frame, ledger = self.reader.table(name)
         return frame.rename({STAY: HADM_ID}), ledger

@@ -6,7 +6,9 @@ import re
 
 import polars as pl
 
-from medm_plm.data.schema import DRUG, ROUTE
+from medm_plm.data.schema import DRUG, NUM_ROWS, ROUTE
+
+_CODE = "drughiclseqno"
 
 # Both systems stand in one column: "401.9, I10". E codes tell themselves apart by their digits before the dot
 # (three in ICD-9, two in ICD-10); the few V codes that fit both are read as ICD-9, as its supplementary codes
@@ -31,7 +33,22 @@ def codes_of_system(cell: str, system: str) -> list[str]:
     return [code for code in codes if CODE_SHAPES[system].fullmatch(code)]
 
 
-def name_by_code(prescriptions: pl.DataFrame) -> pl.DataFrame:
+def count_names(prescriptions: pl.DataFrame) -> pl.DataFrame:
+    """Count how often each HICL code is written with each name and route.
+
+    Args:
+        prescriptions (`polars.DataFrame`): columns `drugname`, `routeadmin` and `drughiclseqno`, as in the
+            table.
+
+    Returns:
+        Columns `drughiclseqno`, `route`, `name` and `num_rows`; counts of parts of the table add up.
+    """
+    named = prescriptions.filter(pl.col("drugname").is_not_null() & pl.col(_CODE).is_not_null())
+    columns = (_CODE, pl.col("routeadmin").alias(ROUTE), pl.col("drugname").alias("name"))
+    return named.group_by(columns).agg(pl.len().cast(pl.Int64).alias(NUM_ROWS))
+
+
+def name_by_code(prescriptions: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     """Name drugs that are given by their HICL code alone, as the same code is named elsewhere in the table.
 
     In eICU two fifths of the medication rows have no name, in some hospitals all of them; the HICL code
@@ -41,22 +58,23 @@ def name_by_code(prescriptions: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         prescriptions (`polars.DataFrame`): columns `drug`, `route` and `drughiclseqno`, text or null.
+        names (`polars.DataFrame`): what `count_names` counted in the whole table.
 
     Returns:
         The same rows in the same order, with more names.
     """
-    code = "drughiclseqno"
-    named = prescriptions.filter(pl.col(DRUG).is_not_null() & pl.col(code).is_not_null())
-    for keys in ([code, ROUTE], [code]):
-        names = (
-            named.group_by(*keys, DRUG)
-            .len()
-            .sort("len", DRUG, descending=[True, False])
+    for keys in ([_CODE, ROUTE], [_CODE]):
+        most_frequent = (
+            names.group_by(*keys, "name")
+            .agg(pl.sum(NUM_ROWS))
+            .sort(NUM_ROWS, "name", descending=[True, False])
             .group_by(keys, maintain_order=True)
-            .agg(pl.col(DRUG).first().alias("name"))
+            .agg(pl.col("name").first())
         )
         prescriptions = (
-            prescriptions.join(names, on=keys, how="left", nulls_equal=ROUTE in keys, maintain_order="left")
+            prescriptions.join(
+                most_frequent, on=keys, how="left", nulls_equal=ROUTE in keys, maintain_order="left"
+            )
             .with_columns(pl.coalesce(DRUG, "name").alias(DRUG))
             .drop("name")
         )

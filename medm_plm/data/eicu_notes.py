@@ -26,6 +26,7 @@ SECTIONS = (
 )
 _SECTION_OF_TABLE = {"admissionDx": 0, "pastHistory": 1, "allergy": 2, "note": 3, "physicalExam": 4}
 _NUMBERS_SECTION = 5
+_MINUTES_OF_FIRST_DAY = 24 * 60  # counted from the admission to the unit
 
 _ABOUT_THE_FORM = re.compile(
     r"Obtain Options/(Not )?Performed"
@@ -47,6 +48,7 @@ _PHRASE_SCHEMA = pl.Schema(
         "order": pl.Int64(),
         "key": pl.String(),
         "phrase": pl.String(),
+        "is_early": pl.Boolean(),
         NUM_ROWS: pl.Int64(),
     }
 )
@@ -69,6 +71,7 @@ def apache_phrases(stays: pl.DataFrame) -> pl.DataFrame:
         pl.lit(None, pl.Int64).alias("order"),
         phrase.alias("key"),
         phrase.alias("phrase"),
+        pl.lit(True).alias("is_early"),
         pl.lit(0, pl.Int64).alias(NUM_ROWS),
     )
     return phrases.filter(pl.col("phrase") != "")
@@ -188,5 +191,6 @@ def _finish(frame: pl.DataFrame, table: str) -> pl.DataFrame:
         whole_number("offset").alias("order"),
         plain(pl.col("key")).alias("key"),
         plain(pl.col("phrase")).alias("phrase"),
+        (whole_number("offset") < _MINUTES_OF_FIRST_DAY).fill_null(False).alias("is_early"),
         pl.lit(1, pl.Int64).alias(NUM_ROWS),
     ).cast(_PHRASE_SCHEMA)

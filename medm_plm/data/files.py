@@ -51,17 +51,33 @@ def fingerprint(path: str | Path) -> str:
     """
     path = Path(path)
     digest = hashlib.sha256()
-    files = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
     try:
-        for file in files:
+        for file in _files_of(path):
             if file != path:
-                digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+                name = os.fsencode(file.relative_to(path).as_posix())  # which may be no text
+                digest.update(name + f"\0{file.stat().st_size}\0".encode())
             with file.open("rb") as stream:
                 while chunk := stream.read(_CHUNK_BYTES):
                     digest.update(chunk)
     except OSError as error:
         raise InputError(f"file cannot be read: {error.strerror}", file=path) from None
     return digest.hexdigest()
+
+
+def stored_bytes(path: Path) -> int:
+    """Tell the size of a file, or of all files of a folder.
+
+    Args:
+        path (`Path`): file or folder.
+
+    Returns:
+        Bytes.
+    """
+    return sum(file.stat().st_size for file in _files_of(path))
+
+
+def _files_of(path: Path) -> list[Path]:
+    return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
 
 
 def write_private(path: Path, write: Callable[[Path], object]) -> str:
@@ -88,9 +104,9 @@ def write_private(path: Path, write: Callable[[Path], object]) -> str:
         staging.chmod(_PRIVATE_FILE)
         with staging.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            os.fsync(stream.fileno())
+        flush(staging)
         staging.replace(path)
-        _flush_folder(path.parent)
+        flush(path.parent)
     except OSError as error:
         staging.unlink(missing_ok=True)
         raise InputError(
@@ -99,8 +115,13 @@ def write_private(path: Path, write: Callable[[Path], object]) -> str:
     return digest
 
 
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Wait until a file, or the list of a folder's files, has reached the disk.
+
+    Args:
+        path (`Path`): file or folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

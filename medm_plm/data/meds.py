@@ -7,11 +7,11 @@ cut into shards does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
+from medm_plm.data.layout import SourceLayout, SourceTable, TableReader, read_whole
 from medm_plm.data.meds_events import (
     ADMISSION,
     DIAGNOSIS,
@@ -25,10 +25,11 @@ from medm_plm.data.meds_events import (
     TEXT,
     TIME,
     MedsCodes,
-    read_events,
+    event_batches,
+    event_folder,
 )
 from medm_plm.data.meds_visits import visits_from, with_visits
-from medm_plm.data.reading import joined_notes, one_row, third_level
+from medm_plm.data.reading import joined_notes, one_row, third_level, with_hours_since_admission
 from medm_plm.data.schema import (
     ATC,
     DRUG,
@@ -37,59 +38,75 @@ from medm_plm.data.schema import (
     POSITION,
     SOURCE_DIAGNOSIS_SCHEMA,
     SOURCE_PRESCRIPTION_SCHEMA,
+    SUBJECT_ID,
     RowLedger,
     SourceTables,
 )
 from medm_plm.data.tables import qualify_codes
 
+EVENTS = "events"
 OTHERS = "other events"
 TABLES = (ADMISSION, DIAGNOSIS, MEDICATION, DISCHARGE_NOTE, OTHERS)  # kinds of events, each with its account
 
 
-def read(
-    folder: str | Path, on_table: Callable[[str], None] = lambda name: None, codes: MedsCodes | None = None
-) -> SourceTables:
-    """Read the visits of a MEDS dataset with their diagnoses, medications and discharge summaries.
+def layout(folder: str | Path, codes: MedsCodes | None = None) -> SourceLayout:
+    """Say where the events lie.
 
     Args:
         folder (`str` or `Path`): root of the dataset, with `data/**/*.parquet` in it.
-        on_table (`Callable`, *optional*): told the name of each kind of event, for a progress bar.
         codes (`MedsCodes`, *optional*): which codes mean what.
+
+    Returns:
+        The one table of events and how to read it.
+
+    Raises:
+        InputError: if the dataset has no shard.
+    """
+    root = event_folder(Path(folder))
+    events = SourceTable(
+        root,
+        lambda: event_batches(root, codes or MedsCodes()),
+        subject=SUBJECT_ID,
+        keep=pl.col(KIND).is_not_null(),
+        reason="code begins with none of the prefixes",
+        ledger=OTHERS,
+    )
+    return SourceLayout({EVENTS: events}, EVENTS, records)
+
+
+def read(folder: str | Path, codes: MedsCodes | None = None) -> SourceTables:
+    """Read a whole dataset at once, see `layout` and `records`."""
+    return read_whole(layout(folder, codes))
+
+
+def records(reader: TableReader) -> SourceTables:
+    """Make records of visits with their diagnoses, medications and discharge summaries.
+
+    Args:
+        reader (`TableReader`): hands over the events of whole patients.
 
     Returns:
         The records under common names. Diagnoses stand in the order of the dataset, medications in that of
         their times.
-
-    Raises:
-        InputError: if the dataset has no shard, or one is damaged or lacks a column.
     """
-    on_table(OTHERS)
-    events, file = read_events(Path(folder), codes or MedsCodes())
-    others = RowLedger(file.num_rows)
-    ledgers = {OTHERS: others}
-    frames = {}
-    for kind in TABLES[:-1]:
-        frames[kind] = events.filter(pl.col(KIND) == kind)
-        ledgers[kind] = RowLedger(frames[kind].height)
-        others.rows_in -= frames[kind].height
-    num_times = events.filter(~pl.col(KIND).is_in(TABLES)).height
-    others.drop(num_times, "discharge, birth or death: gives a time or an age, is no record of its own")
-    others.drop(others.rows_out, "code begins with none of the prefixes")
-    on_table(ADMISSION)
+    events = reader.frame(EVENTS)
+    frames = {kind: events.filter(pl.col(KIND) == kind) for kind in TABLES[:-1]}
+    ledgers = {kind: RowLedger(frame.height) for kind, frame in frames.items()}
+    ledgers[OTHERS] = RowLedger(events.height - sum(frame.height for frame in frames.values()))
+    no_record = "discharge, birth or death: gives a time or an age, is no record of its own"
+    ledgers[OTHERS].drop(ledgers[OTHERS].rows_in, no_record)
     visits = visits_from(events, ledgers[ADMISSION])
     for kind in (DIAGNOSIS, MEDICATION, DISCHARGE_NOTE):
-        on_table(kind)
         frames[kind] = with_visits(frames[kind], visits, ledgers[kind])
     return SourceTables(
         visits=visits,
         diagnoses=_diagnoses(frames[DIAGNOSIS], ledgers[DIAGNOSIS]),
-        prescriptions=_prescriptions(frames[MEDICATION]),
+        prescriptions=_prescriptions(frames[MEDICATION], visits),
         notes=_notes(frames[DISCHARGE_NOTE], ledgers[DISCHARGE_NOTE]),
         ledgers=ledgers,
         visit_table=ADMISSION,
         diagnosis_table=DIAGNOSIS,
         prescription_table=MEDICATION,
-        files=[file],
     )
 
 
@@ -100,10 +117,11 @@ def _diagnoses(events: pl.DataFrame, ledger: RowLedger) -> pl.DataFrame:
     )
 
 
-def _prescriptions(events: pl.DataFrame) -> pl.DataFrame:
+def _prescriptions(events: pl.DataFrame, visits: pl.DataFrame) -> pl.DataFrame:
     """Tell names, package numbers and classes apart by what the prefix of the code says."""
     name = pl.col(REST).str.split(SEPARATOR).list.first().replace("", None)
     values = {DRUG: name, NDC: pl.col(REST), ATC: third_level(pl.col(REST))}
+    events = with_hours_since_admission(events, visits, pl.col(TIME))
     return events.with_columns(
         *(
             pl.when(pl.col(MEANING) == meaning).then(value).alias(meaning)

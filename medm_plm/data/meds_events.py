@@ -7,14 +7,14 @@ chose, so prefixes say which ones stand for admissions, discharges, diagnoses, m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from medm_plm.data.csv_check import TableFile
-from medm_plm.data.files import fingerprint
-from medm_plm.data.parquet import SUFFIX, as_text, collect, read_schema
+from medm_plm.data.batches import Batch
+from medm_plm.data.parquet import SUFFIX, as_text, as_time, read_schema, row_frames
 from medm_plm.data.schema import ATC, DRUG, HADM_ID, NDC, ROUTE, SUBJECT_ID
 from medm_plm.errors import InputError
 
@@ -90,66 +90,77 @@ class MedsCodes:
         return sorted(rules, key=lambda rule: (len(rule[0]), rule[0]))
 
 
-def read_events(folder: Path, codes: MedsCodes) -> tuple[pl.DataFrame, TableFile]:
-    """Read the events that the codes pick out, from every shard.
+def event_folder(folder: Path) -> Path:
+    """Find the folder of the shards.
 
     Args:
         folder (`Path`): root of a MEDS dataset, or its folder `data`.
-        codes (`MedsCodes`): which codes mean what.
 
     Returns:
-        One row for each event in the order of the dataset: `row`, `subject_id`, `time`, `kind`, `meaning`,
-        `rest` (the code without its prefix), `text` (of notes), and `hadm_id` and `route`, null where the
-        dataset does not have them; and the facts of all shards together.
+        Its path.
 
     Raises:
-        InputError: if there is no shard, or one is damaged, lacks a column or has one of a wrong type.
+        InputError: if it does not exist or holds no shard.
     """
-    shards, root = _shards(folder)
+    root = folder / "data" if (folder / "data").is_dir() else folder
+    if not root.is_dir():
+        raise InputError("input folder does not exist", file=folder, remedy="check the path after --input")
+    if not _shards(root):
+        raise InputError("no event is there", file=root, expected="data/**/*.parquet", remedy=_REMEDY)
+    return root
+
+
+def event_batches(root: Path, codes: MedsCodes) -> Iterator[Batch]:
+    """Read the events of every shard, and say what the codes make of them.
+
+    Args:
+        root (`Path`): what `event_folder` gave.
+        codes (`MedsCodes`): which codes mean what.
+
+    Yields:
+        One row for each event in the order of the dataset: `row`, `subject_id`, `time`, `kind` (null where
+        the code begins with none of the prefixes), `meaning`, `rest` (the code without its prefix), `text`
+        (of notes), and `hadm_id` and `route`, null where the dataset does not have them.
+
+    Raises:
+        InputError: if a shard is damaged, lacks a column or has one of a wrong type.
+    """
     rules = codes.rules()
     rule = _rule_of(pl.col("code"), [prefix for prefix, _, _ in rules])
-    events = pl.concat(_scan(shard) for shard in shards).with_row_index(ROW)
-    events = events.with_columns(rule.alias("rule")).filter(pl.col("rule").is_not_null())
     facts = pl.DataFrame(
         [(place, len(prefix), kind, meaning) for place, (prefix, kind, meaning) in enumerate(rules)],
         {"rule": pl.Int32, "length": pl.Int32, KIND: pl.String, MEANING: pl.String},
         orient="row",
     )
-    events = events.join(facts.lazy(), on="rule", how="left", maintain_order="left").select(
-        ROW,
-        SUBJECT_ID,
-        TIME,
-        KIND,
-        MEANING,
-        pl.col("code").str.slice(pl.col("length")).str.strip_chars_start("/").alias(REST),
-        pl.when(pl.col(KIND) == DISCHARGE_NOTE).then(pl.col(TEXT)).alias(TEXT),
-        HADM_ID,
-        ROUTE,
-    )
-    num_rows = collect(
-        pl.concat(pl.scan_parquet(shard, glob=False).select(pl.len()) for shard in shards), root
-    )
-    file = TableFile(root, (*_COLUMNS, _TEXT_VALUE), int(num_rows.sum().item()), fingerprint(root))
-    return collect(events, root).sort(ROW), file
+    num_rows = 0
+    for shard in _shards(root):
+        for frame in row_frames(shard, _columns(shard)):
+            frame = frame.with_row_index(ROW, num_rows).with_columns(rule.alias("rule"))
+            num_rows += frame.height
+            known = frame.join(facts, on="rule", how="left", maintain_order="left").select(
+                pl.col(ROW).cast(pl.Int64),
+                SUBJECT_ID,
+                TIME,
+                KIND,
+                MEANING,
+                pl.col("code").str.slice(pl.col("length")).str.strip_chars_start("/").alias(REST),
+                pl.when(pl.col(KIND) == DISCHARGE_NOTE).then(pl.col(TEXT)).alias(TEXT),
+                HADM_ID,
+                ROUTE,
+            )
+            yield Batch(known, [pl.all()])
 
 
-def _shards(folder: Path) -> tuple[list[Path], Path]:
-    root = folder / "data" if (folder / "data").is_dir() else folder
-    if not root.is_dir():
-        raise InputError("input folder does not exist", file=folder, remedy="check the path after --input")
-    shards = sorted(path for path in root.rglob(f"*{SUFFIX}") if path.is_file())
-    if not shards:
-        raise InputError("no event is there", file=root, expected="data/**/*.parquet", remedy=_REMEDY)
-    return shards, root
+def _shards(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob(f"*{SUFFIX}") if path.is_file())
 
 
-def _scan(shard: Path) -> pl.LazyFrame:
+def _columns(shard: Path) -> list[pl.Expr]:
     """Give the columns of one shard their common types; columns that it lacks are null."""
     schema = read_schema(shard, _COLUMNS, _REMEDY)
-    if not isinstance(schema[TIME][1], pl.Datetime):
-        raise InputError(
-            f"column {TIME} has a wrong type", file=shard, received=schema[TIME][1], expected="a timestamp"
-        )
+    time, dtype = schema[TIME]
+    if not isinstance(dtype, pl.Datetime):
+        raise InputError(f"column {TIME} has a wrong type", file=shard, received=dtype, expected="a timestamp")
     visit = next((name for name in _VISIT_COLUMNS if name in schema), None)
 
     def text(name: str | None) -> pl.Expr:
@@ -157,14 +168,14 @@ def _scan(shard: Path) -> pl.LazyFrame:
             return pl.lit(None, pl.String)
         return as_text(name, schema[name], shard)
 
-    return pl.scan_parquet(shard, glob=False).select(
+    return [
         text(SUBJECT_ID).alias(SUBJECT_ID),
-        pl.col(schema[TIME][0]).dt.replace_time_zone(None).dt.cast_time_unit("us").alias(TIME),
+        as_time(pl.col(time), dtype).alias(TIME),
         text("code").alias("code"),
         text(_TEXT_VALUE).alias(TEXT),
         text(visit).alias(HADM_ID),
         text(ROUTE).alias(ROUTE),
-    )
+    ]
 
 
 def _rule_of(code: pl.Expr, prefixes: list[str]) -> pl.Expr:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import polars as pl
 
-from medm_plm.data.reading import TableReader, keep_identified, keep_timed, one_row
+from medm_plm.data.layout import SourceTable, TableReader
+from medm_plm.data.reading import keep_identified, keep_timed, one_row, with_hours_since_admission
 from medm_plm.data.schema import (
     ADMISSION_TIME,
     ADMISSION_TYPE,
@@ -20,7 +24,7 @@ from medm_plm.data.schema import (
     SOURCE_VISIT_SCHEMA,
     SUBJECT_ID,
 )
-from medm_plm.data.tables import keep_known, qualify_codes, time_of, whole_number
+from medm_plm.data.tables import csv_batches, keep_known, qualify_codes, time_of, whole_number
 
 KEYS = (SUBJECT_ID, HADM_ID)
 DIED = pl.col("hospital_expire_flag").eq("1").fill_null(False)
@@ -28,12 +32,35 @@ DIED = pl.col("hospital_expire_flag").eq("1").fill_null(False)
 _UNKNOWN_NDC = "0"
 
 
-class MimicReader(TableReader):
-    """Reads the tables that both generations have, under the name that each gives them."""
+def table(path: Path, columns: Sequence[str], keep: pl.Expr | None = None, reason: str = "") -> SourceTable:
+    """Describe a table: its rows belong to an admission, those of patients to a patient.
+
+    Args:
+        path (`Path`): its file.
+        columns (`Sequence[str]`): columns wanted.
+        keep (`polars.Expr`, *optional*): rows wanted.
+        reason (`str`, *optional*): why the others go.
+
+    Returns:
+        The description.
+    """
+    visit = HADM_ID if HADM_ID in columns else None
+    return SourceTable(path, lambda: csv_batches(path, columns), SUBJECT_ID, visit, keep, reason)
+
+
+class MimicRecords:
+    """Reads the tables that both generations have, under the name that each gives them.
+
+    Args:
+        reader (`TableReader`): hands over the rows.
+    """
+
+    def __init__(self, reader: TableReader) -> None:
+        self.reader = reader
 
     def patients(self, name: str) -> pl.DataFrame:
         """Read the patients; of one that is listed twice, the first row counts."""
-        frame, ledger = self.table(name)
+        frame, ledger = self.reader.table(name)
         return ledger.keep(frame, pl.col(SUBJECT_ID).is_first_distinct(), "patient is listed again")
 
     def admissions(
@@ -51,7 +78,7 @@ class MimicReader(TableReader):
         Returns:
             Visits in the columns of `schema.SOURCE_VISIT_SCHEMA`.
         """
-        frame, ledger = self.table(name)
+        frame, ledger = self.reader.table(name)
         frame = keep_identified(frame, ledger)
         known = pl.col(SUBJECT_ID).is_in(patients[SUBJECT_ID].implode())
         frame = ledger.keep(frame, known, "patient is not listed")
@@ -70,7 +97,7 @@ class MimicReader(TableReader):
             .select(SOURCE_VISIT_SCHEMA.names())
         )
         without = patients.join(visits, on=SUBJECT_ID, how="anti").height
-        self.ledgers[patient_table].drop(without, "patient without an admission that was read")
+        self.reader.ledgers[patient_table].drop(without, "patient without an admission that was read")
         return visits
 
     def coded(
@@ -88,7 +115,7 @@ class MimicReader(TableReader):
         Returns:
             Diagnoses in the columns of `schema.SOURCE_DIAGNOSIS_SCHEMA`.
         """
-        ledger = self.ledgers[name]
+        ledger = self.reader.ledgers[name]
         frame = qualify_codes(frame, ledger, column, system)
         frame = keep_known(frame, ledger, visits, KEYS)
         frame = frame.with_columns(whole_number("seq_num").alias(POSITION), one_row())
@@ -105,10 +132,11 @@ class MimicReader(TableReader):
         Returns:
             Prescriptions in the columns of `schema.SOURCE_PRESCRIPTION_SCHEMA`.
         """
-        frame, ledger = self.table(name)
-        frame = keep_known(frame, ledger, visits, KEYS)
+        frame, ledger = self.reader.table(name)
+        frame = keep_known(frame, ledger, visits, KEYS).with_columns(time_of(started).alias(started))
+        frame = with_hours_since_admission(frame, visits, pl.col(started))
         return frame.with_columns(
-            time_of(started).dt.timestamp("us").alias(POSITION),
+            pl.col(started).dt.timestamp("us").alias(POSITION),
             pl.col(NDC).replace(_UNKNOWN_NDC, None),
             one_row(),
         ).select(SOURCE_PRESCRIPTION_SCHEMA.names())

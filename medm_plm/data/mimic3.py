@@ -6,15 +6,15 @@ patient, so that intervals are true and years are not. The demo comes without an
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
-from medm_plm.data.mimic import DIED, KEYS, MimicReader
+from medm_plm.data.layout import SourceLayout, TableReader, read_whole
+from medm_plm.data.mimic import DIED, KEYS, MimicRecords, table
 from medm_plm.data.reading import age_since, joined_notes
 from medm_plm.data.schema import HADM_ID, SourceTables
-from medm_plm.data.tables import keep_known, time_of, whole_number
+from medm_plm.data.tables import find_table, keep_known, time_of, whole_number
 
 TABLES = {
     "PATIENTS": ("subject_id", "dob"),
@@ -45,47 +45,69 @@ NOTE_CATEGORY = "discharge summary"
 DIAGNOSIS_SYSTEM = "ICD9CM"
 
 
-def read(folder: str | Path, on_table: Callable[[str], None] = lambda name: None) -> SourceTables:
-    """Read the admissions of MIMIC-III with their diagnoses, prescriptions and discharge summaries.
+_IS_SUMMARY = pl.col("category").str.to_lowercase() == NOTE_CATEGORY
+
+
+def layout(folder: str | Path) -> SourceLayout:
+    """Say where the tables lie.
+
+    Args:
+        folder (`str` or `Path`): folder with the five tables of `TABLES` as `.csv` or `.csv.gz`.
+
+    Returns:
+        The tables and how to read them.
+
+    Raises:
+        InputError: if a table is missing.
+    """
+    wanted = {"NOTEEVENTS": (_IS_SUMMARY, f"category is not {NOTE_CATEGORY}")}
+    tables = {
+        name: table(find_table(folder, name), columns, *wanted.get(name, ()))
+        for name, columns in TABLES.items()
+    }
+    return SourceLayout(tables, "ADMISSIONS", records)
+
+
+def read(folder: str | Path) -> SourceTables:
+    """Read a whole folder at once, see `layout` and `records`."""
+    return read_whole(layout(folder))
+
+
+def records(reader: TableReader) -> SourceTables:
+    """Make records of admissions with their diagnoses, prescriptions and discharge summaries.
 
     Section 7 of the method. Rows that cannot be used are dropped and counted: admissions without readable
     times, with a discharge before the admission, or repeated; rows of other tables that belong to no
     admission read (the patient and the admission must both agree).
 
     Args:
-        folder (`str` or `Path`): folder with the five tables of `TABLES` as `.csv` or `.csv.gz`.
-        on_table (`Callable`, *optional*): told the name of each table before it is read, for a progress bar.
+        reader (`TableReader`): hands over the rows of whole patients.
 
     Returns:
         The records under common names.
-
-    Raises:
-        InputError: if a table is missing or damaged.
     """
-    reader = MimicReader(Path(folder), TABLES, on_table)
-    patients = reader.patients("PATIENTS")
+    mimic = MimicRecords(reader)
+    patients = mimic.patients("PATIENTS")
     died = DIED | pl.col("deathtime").is_not_null()
     # The birth of patients over 89 is moved to 300 years before their first admission.
-    visits = reader.admissions("ADMISSIONS", patients, age_since(time_of("dob")), died, "PATIENTS")
+    visits = mimic.admissions("ADMISSIONS", patients, age_since(time_of("dob")), died, "PATIENTS")
     diagnoses, _ = reader.table("DIAGNOSES_ICD")
     return SourceTables(
         visits=visits,
-        diagnoses=reader.coded("DIAGNOSES_ICD", diagnoses, "icd9_code", DIAGNOSIS_SYSTEM, visits),
-        prescriptions=reader.prescriptions("PRESCRIPTIONS", visits, "startdate"),
+        diagnoses=mimic.coded("DIAGNOSES_ICD", diagnoses, "icd9_code", DIAGNOSIS_SYSTEM, visits),
+        prescriptions=mimic.prescriptions("PRESCRIPTIONS", visits, "startdate"),
         notes=_notes(reader, visits),
         ledgers=reader.ledgers,
         visit_table="ADMISSIONS",
         diagnosis_table="DIAGNOSES_ICD",
         prescription_table="PRESCRIPTIONS",
         patient_table="PATIENTS",
-        files=reader.files,
     )
 
 
-def _notes(reader: MimicReader, visits: pl.DataFrame) -> pl.DataFrame:
+def _notes(reader: TableReader, visits: pl.DataFrame) -> pl.DataFrame:
     """Join each admission's discharge summary and its addenda, in the order they were written."""
-    is_summary = pl.col("category").str.to_lowercase() == NOTE_CATEGORY
-    frame, ledger = reader.table("NOTEEVENTS", is_summary, f"category is not {NOTE_CATEGORY}")
+    frame, ledger = reader.table("NOTEEVENTS")
     is_error = pl.col("iserror").is_in(["1", "1.0"]).fill_null(False)
     frame = ledger.keep(frame, ~is_error, "marked as an error by a physician")
     frame = ledger.keep(frame, pl.col("text").is_not_null(), "note has no text")

@@ -7,15 +7,15 @@ their own, MIMIC-IV-Note, and the demo comes without any.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
-from medm_plm.data.mimic import DIED, KEYS, MimicReader
+from medm_plm.data.layout import SourceLayout, TableReader, read_whole
+from medm_plm.data.mimic import DIED, KEYS, MimicRecords, table
 from medm_plm.data.reading import age_of, joined_notes, with_planned_types
 from medm_plm.data.schema import ADMISSION_TIME, ADMISSION_TYPE, HADM_ID, SOURCE_NOTE_SCHEMA, SourceTables
-from medm_plm.data.tables import SUFFIXES, keep_known, whole_number
+from medm_plm.data.tables import SUFFIXES, find_table, keep_known, whole_number
 from medm_plm.errors import InputError
 
 TABLES = {
@@ -39,12 +39,37 @@ _ADDENDUM = "AD"
 _NOTE_FILES = {NOTE_TABLE + suffix for suffix in SUFFIXES}
 
 
-def read(
-    folder: str | Path,
-    on_table: Callable[[str], None] = lambda name: None,
-    notes: str | Path | None = None,
-) -> SourceTables:
-    """Read the admissions of MIMIC-IV with their diagnoses, prescriptions and discharge summaries.
+def layout(folder: str | Path, notes: str | Path | None = None) -> SourceLayout:
+    """Say where the tables lie.
+
+    Args:
+        folder (`str` or `Path`): folder with `hosp/` in it, or that folder itself; tables as `.csv` or
+            `.csv.gz`.
+        notes (`str` or `Path`, *optional*): folder of MIMIC-IV-Note, with `note/` in it or not, or the file
+            `discharge.csv.gz`; without it `note/` beside `hosp/` is read if it holds that file, else no note.
+
+    Returns:
+        The tables and how to read them.
+
+    Raises:
+        InputError: if a table is missing, or `notes` leads to no discharge summaries.
+    """
+    folder = Path(folder)
+    hosp = folder / "hosp" if (folder / "hosp").is_dir() else folder
+    tables = {name: table(find_table(hosp, name), columns) for name, columns in TABLES.items()}
+    note_folder = _note_folder(hosp, notes)
+    if note_folder is not None:
+        tables[NOTE_TABLE] = table(find_table(note_folder, NOTE_TABLE), NOTE_COLUMNS)
+    return SourceLayout(tables, "admissions", records)
+
+
+def read(folder: str | Path, notes: str | Path | None = None) -> SourceTables:
+    """Read a whole folder at once, see `layout` and `records`."""
+    return read_whole(layout(folder, notes))
+
+
+def records(reader: TableReader) -> SourceTables:
+    """Make records of admissions with their diagnoses, prescriptions and discharge summaries.
 
     Section 7 of the method. Rows that cannot be used are dropped and counted, as with MIMIC-III. A death is
     taken from the flag of the admission alone: the time of death may lie hours behind the discharge. A same
@@ -52,48 +77,37 @@ def read(
     admissions by that name.
 
     Args:
-        folder (`str` or `Path`): folder with `hosp/` in it, or that folder itself; tables as `.csv` or
-            `.csv.gz`.
-        on_table (`Callable`, *optional*): told the name of each table before it is read, for a progress bar.
-        notes (`str` or `Path`, *optional*): folder of MIMIC-IV-Note, with `note/` in it or not, or the file
-            `discharge.csv.gz`; without it `note/` beside `hosp/` is read if it holds that file, else no note.
+        reader (`TableReader`): hands over the rows of whole patients.
 
     Returns:
         The records under common names.
-
-    Raises:
-        InputError: if a table is missing or damaged, or `notes` leads to no discharge summaries.
     """
-    folder = Path(folder)
-    hosp = folder / "hosp" if (folder / "hosp").is_dir() else folder
-    note_folder = _note_folder(hosp, notes)
-    reader = MimicReader(hosp, {**TABLES, NOTE_TABLE: NOTE_COLUMNS}, on_table)
-    patients = reader.patients("patients")
+    mimic = MimicRecords(reader)
+    patients = mimic.patients("patients")
     since_anchor = pl.col(ADMISSION_TIME).dt.year() - whole_number("anchor_year")
     age = age_of(whole_number("anchor_age") + since_anchor)
-    visits = reader.admissions("admissions", patients, age, DIED, "patients")
+    visits = mimic.admissions("admissions", patients, age, DIED, "patients")
     visits = visits.with_columns(with_planned_types(pl.col(ADMISSION_TYPE)))
-    diagnoses = _diagnoses(reader, visits)
-    prescriptions = reader.prescriptions("prescriptions", visits, "starttime")
+    diagnoses = _diagnoses(mimic, visits)
+    prescriptions = mimic.prescriptions("prescriptions", visits, "starttime")
     return SourceTables(
         visits=visits,
         diagnoses=diagnoses,
         prescriptions=prescriptions,
-        notes=_notes(reader, visits, note_folder),
+        notes=_notes(reader, visits),
         ledgers=reader.ledgers,
         visit_table="admissions",
         diagnosis_table="diagnoses_icd",
         prescription_table="prescriptions",
         patient_table="patients",
-        files=reader.files,
     )
 
 
-def _diagnoses(reader: MimicReader, visits: pl.DataFrame) -> pl.DataFrame:
-    frame, ledger = reader.table("diagnoses_icd")
+def _diagnoses(mimic: MimicRecords, visits: pl.DataFrame) -> pl.DataFrame:
+    frame, ledger = mimic.reader.table("diagnoses_icd")
     system = pl.col("icd_version").replace_strict(_SYSTEM_OF_VERSION, default=None, return_dtype=pl.String)
     frame = ledger.keep(frame, system.is_not_null(), "icd_version is neither 9 nor 10")
-    return reader.coded("diagnoses_icd", frame, "icd_code", system, visits)
+    return mimic.coded("diagnoses_icd", frame, "icd_code", system, visits)
 
 
 def _note_folder(hosp: Path, notes: str | Path | None) -> Path | None:
@@ -115,11 +129,11 @@ def _note_folder(hosp: Path, notes: str | Path | None) -> Path | None:
     )
 
 
-def _notes(reader: MimicReader, visits: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
+def _notes(reader: TableReader, visits: pl.DataFrame) -> pl.DataFrame:
     """Join each admission's discharge summary and its addenda, in the order they were written."""
-    if folder is None:
+    if NOTE_TABLE not in reader:
         return pl.DataFrame(schema=SOURCE_NOTE_SCHEMA)
-    frame, ledger = reader.table(NOTE_TABLE, folder=folder)
+    frame, ledger = reader.table(NOTE_TABLE)
     frame = ledger.keep(frame, pl.col("text").is_not_null(), "note has no text")
     frame = keep_known(frame, ledger, visits, KEYS)
     is_addendum = (pl.col("note_type") == _ADDENDUM).fill_null(False)

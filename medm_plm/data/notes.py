@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from medm_plm.data.schema import HADM_ID, NOTE, NUM_ROWS, POSITION, TABLE
+from medm_plm.data.schema import ADMISSION_NOTE, HADM_ID, NOTE, NUM_ROWS, POSITION, TABLE
 
 # ClinicalBERT's rules in its order, over lower-case text without line breaks. Its rule for list numbers, a
 # number and a point anywhere, would turn "1.5 mg" into "5 mg" and "creatinine 135." into "creatinine"; ours
@@ -43,7 +43,7 @@ def cleaned(text: pl.Expr) -> pl.Expr:
     text = plain(text)
     for pattern, replacement in _REPLACEMENTS:
         text = text.str.replace_all(pattern, replacement)
-    return plain(text)
+    return _single_blanks(text)
 
 
 def plain(text: pl.Expr) -> pl.Expr:
@@ -55,7 +55,12 @@ def plain(text: pl.Expr) -> pl.Expr:
     Returns:
         The plain text; null becomes "".
     """
-    return text.fill_null("").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+    return _single_blanks(text.fill_null("").str.to_lowercase())
+
+
+def _single_blanks(text: pl.Expr) -> pl.Expr:
+    # Leaves the many single blanks alone, which is three times as fast as replacing every run of white space.
+    return text.str.replace_all(r"\s\s+|[^\S ]", " ").str.strip_chars()
 
 
 def clean_note(note: str) -> str:
@@ -78,8 +83,8 @@ def compose(phrases: pl.DataFrame, sections: Sequence[str]) -> pl.DataFrame:
 
     Args:
         phrases (`polars.DataFrame`): columns `hadm_id`, `table`, `section` (Int64, place in `sections`),
-            `order` (Int64, nulls last), `key` (what makes a phrase a repetition), `phrase` and `num_rows`
-            (Int64).
+            `order` (Int64, nulls last), `key` (what makes a phrase a repetition), `phrase`, `is_early`
+            (Boolean, known at admission) and `num_rows` (Int64).
         sections (`Sequence[str]`): headings, in the order in which they shall be read.
 
     Returns:
@@ -88,9 +93,14 @@ def compose(phrases: pl.DataFrame, sections: Sequence[str]) -> pl.DataFrame:
     keys = [HADM_ID, TABLE, POSITION]
     ordered = phrases.rename({"section": POSITION}).sort(*keys, "order", "phrase", nulls_last=True)
     by_key = ordered.group_by([*keys, "key"], maintain_order=True).agg(
-        pl.col("phrase").first(), pl.sum(NUM_ROWS)
+        pl.col("phrase").first(), pl.col("is_early").any(), pl.sum(NUM_ROWS)
     )
-    joined = by_key.group_by(keys, maintain_order=True).agg("phrase", pl.sum(NUM_ROWS))
+    early = pl.col("phrase").filter("is_early").alias("early")
+    joined = by_key.group_by(keys, maintain_order=True).agg("phrase", early, pl.sum(NUM_ROWS))
     heading = pl.col(POSITION).replace_strict(range(len(sections)), sections, return_dtype=pl.String)
-    text = heading + ": " + pl.col("phrase").list.join("; ") + "."
-    return joined.select(*keys, text.alias(NOTE), NUM_ROWS)
+
+    def section(phrases: str) -> pl.Expr:
+        return heading + ": " + pl.col(phrases).list.join("; ") + "."
+
+    at_admission = pl.when(pl.col("early").list.len() > 0).then(section("early"))
+    return joined.select(*keys, section("phrase").alias(NOTE), at_admission.alias(ADMISSION_NOTE), NUM_ROWS)

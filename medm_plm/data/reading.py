@@ -1,19 +1,17 @@
-"""What the readers of several sources have in common: the account of tables, and the rules for visits."""
+"""What the readers of several sources have in common: rules for visits, notes and times."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import polars as pl
 
 from medm_plm.data.cohort import PLANNED
-from medm_plm.data.csv_check import TableFile
 from medm_plm.data.notes import cleaned
 from medm_plm.data.schema import (
+    ADMISSION_NOTE,
     ADMISSION_TIME,
     DISCHARGE_TIME,
     HADM_ID,
+    HOURS_SINCE_ADMISSION,
     MAXIMUM_AGE,
     NOTE,
     NUM_ROWS,
@@ -23,47 +21,12 @@ from medm_plm.data.schema import (
     TABLE,
     RowLedger,
 )
-from medm_plm.data.tables import read_table
+from medm_plm.data.sections import admission_text
 
 _PLANNED_TYPES = ("SURGICAL SAME DAY ADMISSION",)
 _DAYS_PER_YEAR = 365.25
+_MINUTES_PER_HOUR = 60
 _NEWBORN_TOLERANCE = 0.02  # years; a newborn may be admitted, by the clock, shortly before it is born
-
-
-class TableReader:
-    """Reads one table after the other and keeps the account.
-
-    Args:
-        folder (`Path`): folder of the tables.
-        columns (`Mapping[str, Sequence[str]]`): by name of the table, the columns wanted, in lower case.
-        on_table (`Callable`): told the name of each table before it is read, for a progress bar.
-    """
-
-    def __init__(
-        self, folder: Path, columns: Mapping[str, Sequence[str]], on_table: Callable[[str], None]
-    ) -> None:
-        self.folder = folder
-        self.columns = columns
-        self.on_table = on_table
-        self.ledgers: dict[str, RowLedger] = {}
-        self.files: list[TableFile] = []
-        self.remarks: dict[str, int] = {}
-
-    def table(
-        self, name: str, keep: pl.Expr | None = None, reason: str = "", folder: Path | None = None
-    ) -> tuple[pl.DataFrame, RowLedger]:
-        """Read a table of the folder, or of another; `tables.read_table` explains `keep` and `reason`."""
-        self.on_table(name)
-        frame, ledger, file = read_table(folder or self.folder, name, self.columns[name], keep, reason)
-        return self.account(name, frame, ledger, file)
-
-    def account(
-        self, name: str, frame: pl.DataFrame, ledger: RowLedger, file: TableFile
-    ) -> tuple[pl.DataFrame, RowLedger]:
-        """Enter a table that was read into the account, and hand it on."""
-        self.ledgers[name] = ledger
-        self.files.append(file)
-        return frame, ledger
 
 
 def keep_identified(frame: pl.DataFrame, ledger: RowLedger) -> pl.DataFrame:
@@ -124,8 +87,25 @@ def age_of(years: pl.Expr, tolerance: float = 0.0) -> pl.Expr:
     return pl.when((years >= -tolerance) & years.is_finite()).then(years.clip(0.0, MAXIMUM_AGE))
 
 
+def with_hours_since_admission(frame: pl.DataFrame, visits: pl.DataFrame, time: pl.Expr) -> pl.DataFrame:
+    """Add how long after the admission something happened.
+
+    Args:
+        frame (`polars.DataFrame`): rows of known visits.
+        visits (`polars.DataFrame`): visits that were read.
+        time (`polars.Expr`): when it happened; a date alone counts as its midnight.
+
+    Returns:
+        The rows with a column `hours_since_admission`, null where one of the two times is unknown.
+    """
+    admissions = visits.select(HADM_ID, pl.col(ADMISSION_TIME).alias("admission"))
+    frame = frame.join(admissions, on=HADM_ID, how="left", maintain_order="left")
+    hours = (time - pl.col("admission")).dt.total_minutes() / _MINUTES_PER_HOUR
+    return frame.with_columns(hours.alias(HOURS_SINCE_ADMISSION)).drop("admission")
+
+
 def joined_notes(in_order: pl.DataFrame, table: str, text: str = "text") -> pl.DataFrame:
-    """Join the texts of each visit and clean them.
+    """Join the texts of each visit and clean them; what they say of the time of admission stands apart, too.
 
     Args:
         in_order (`polars.DataFrame`): columns `hadm_id` and `text`, the texts of a visit in reading order.
@@ -136,11 +116,13 @@ def joined_notes(in_order: pl.DataFrame, table: str, text: str = "text") -> pl.D
         One row for each visit, in the columns of `schema.SOURCE_NOTE_SCHEMA`.
     """
     joined = in_order.group_by(HADM_ID, maintain_order=True).agg(text, pl.len().alias(NUM_ROWS))
+    joined = joined.with_columns(pl.col(text).list.join("\n"))
     return joined.select(
         HADM_ID,
         pl.lit(table).alias(TABLE),
         pl.lit(0, pl.Int64).alias(POSITION),
-        cleaned(pl.col(text).list.join("\n")).alias(NOTE),
+        cleaned(pl.col(text)).alias(NOTE),
+        cleaned(admission_text(pl.col(text))).alias(ADMISSION_NOTE),
         pl.col(NUM_ROWS).cast(pl.Int64),
     ).select(SOURCE_NOTE_SCHEMA.names())
 

@@ -1,6 +1,9 @@
 """The account of a preparation: what was read, what became of every row, and what is in the prepared folder.
 
-Counts, shares and fingerprints only; no text, no number of any patient or visit, no drug name.
+Counts, shares and fingerprints only; no text and no number of any patient or visit. What a source may have
+filled with free text, drug strings and codes, is named only where several patients have it (`report_accounts`
+and `report_tables`, which hold the further entries). Every function takes visits with their notes, or with
+notes cut to their first letter and their lengths in a column `note_words`, so that no text need be in memory.
 """
 
 from __future__ import annotations
@@ -24,14 +27,31 @@ from medm_plm.data.schema import (
     SPLITS,
     SUBJECT_ID,
     RowLedger,
-    SourceTables,
+    SourceFile,
 )
 from medm_plm.data.vocabulary import SPECIAL_TOKENS, CodeVocabulary
 from medm_plm.ontologies import get_ontology, split_qualified
 
 ICD_TOP_K = 50
+NOTE_WORDS = "note_words"  # column of visits: number of words of the note
 
 Report = dict[str, Any]
+
+
+def with_note_words(visits: pl.DataFrame) -> pl.DataFrame:
+    """Count the words of each note, unless that was done before the notes were cut.
+
+    Args:
+        visits (`polars.DataFrame`): visits with `note`, or with `note_words` already.
+
+    Returns:
+        The visits with a column `note_words`; 0 where there is no note.
+    """
+    if NOTE_WORDS in visits.columns:
+        return visits
+    # Notes are on one line, with single blanks between the words.
+    words = pl.col(NOTE).str.count_matches(" ", literal=True).cast(pl.Int64) + 1
+    return visits.with_columns(pl.when(pl.col(NOTE) != "").then(words).otherwise(0).alias(NOTE_WORDS))
 
 
 def ledger_entry(ledger: RowLedger) -> Report:
@@ -50,25 +70,42 @@ def ledger_entry(ledger: RowLedger) -> Report:
     }
 
 
-def source_entry(name: str, tables: SourceTables) -> Report:
+def source_entry(name: str, files: Iterable[SourceFile], remarks: Mapping[str, int]) -> Report:
     """Write what was read: files with rows and fingerprints, in the order of reading.
 
     Args:
         name (`str`): name of the source.
-        tables (`SourceTables`): what its reader handed over.
+        files (`Iterable[SourceFile]`): files that were read.
+        remarks (`Mapping[str, int]`): further counts of the reader.
 
     Returns:
         The entry; files are named without their folder.
     """
-    files = {file.path.name: {"rows": file.num_rows, "sha256": file.sha256} for file in tables.files}
-    return {"name": name, "files": files, "remarks": tables.remarks}
+    facts = {file.name: {"rows": file.num_rows, "sha256": file.sha256} for file in files}
+    return {"name": name, "files": facts, "remarks": dict(remarks)}
 
 
-def visits_entry(read: pl.DataFrame, prepared: pl.DataFrame, policy: str) -> Report:
-    """Count visits, patients and readmissions before and after the cohort rules.
+def visits_read_entry(read: pl.DataFrame) -> Report:
+    """Count the visits before the cohort rules.
 
     Args:
         read (`polars.DataFrame`): all visits that were read, with their readmission label.
+
+    Returns:
+        The counts; those of shards of patients add up.
+    """
+    return {
+        "visits_read": read.height,
+        "patients_read": read[SUBJECT_ID].n_unique(),
+        "labels": label_counts(read),
+    }
+
+
+def visits_entry(read: Mapping[str, Any], prepared: pl.DataFrame, policy: str) -> Report:
+    """Count visits, patients and readmissions before and after the cohort rules.
+
+    Args:
+        read (`Mapping`): what `visits_read_entry` counted.
         prepared (`polars.DataFrame`): the visits that were kept.
         policy (`str`): readmission policy.
 
@@ -77,8 +114,8 @@ def visits_entry(read: pl.DataFrame, prepared: pl.DataFrame, policy: str) -> Rep
     """
     several = prepared.group_by(SUBJECT_ID).len().filter(pl.col("len") > 1).height
     return {
-        "visits_read": read.height,
-        "patients_read": read[SUBJECT_ID].n_unique(),
+        "visits_read": read["visits_read"],
+        "patients_read": read["patients_read"],
         "visits_prepared": prepared.height,
         "patients_prepared": prepared[SUBJECT_ID].n_unique(),
         "patients_with_several_visits": several,
@@ -89,8 +126,8 @@ def visits_entry(read: pl.DataFrame, prepared: pl.DataFrame, policy: str) -> Rep
         "readmission": {
             "policy": policy,
             "window_days": READMISSION_WINDOW_DAYS,
-            "visits_read": _label_counts(read),
-            "visits_prepared": _label_counts(prepared),
+            "visits_read": read["labels"],
+            "visits_prepared": label_counts(prepared),
         },
     }
 
@@ -99,12 +136,12 @@ def lengths_entry(visits: pl.DataFrame) -> Report:
     """Summarise how long notes and code lists are, over the visits that have any.
 
     Args:
-        visits (`polars.DataFrame`): prepared visits.
+        visits (`polars.DataFrame`): prepared visits, with `note_words` if their notes are cut.
 
     Returns:
         Mean, quartiles and maximum of words and of codes.
     """
-    words = visits.filter(pl.col(NOTE) != "")[NOTE].str.count_matches(r"\S+")
+    words = with_note_words(visits).filter(pl.col(NOTE) != "")[NOTE_WORDS]
     lists = {name: visits[name].list.len() for name in (DIAGNOSIS_CODES, MEDICATION_CODES)}
     return {
         "words_of_note": _summary(words),
@@ -146,7 +183,7 @@ def splits_entry(visits: pl.DataFrame) -> Report:
         entry[split] = {
             "patients": chosen[SUBJECT_ID].n_unique(),
             "visits": chosen.height,
-            "readmission": _label_counts(chosen),
+            "readmission": label_counts(chosen),
             "icd_coding": _coding_counts(tasks.icd_coding_visits(visits, split, icd_labels)),
             "medication_prediction": _coding_counts(
                 tasks.medication_prediction_visits(visits, split, medication_labels)
@@ -181,6 +218,24 @@ def vocabulary_entry(vocabulary: CodeVocabulary) -> Report:
     }
 
 
+def label_counts(visits: pl.DataFrame) -> dict[str, int]:
+    """Count the readmission labels.
+
+    Args:
+        visits (`polars.DataFrame`): visits with `readmission`.
+
+    Returns:
+        Visits with a readmission, without one, and without a label.
+    """
+    labels = visits[READMISSION]
+    positive = int(labels.sum())
+    return {
+        "positive": positive,
+        "negative": len(labels) - labels.null_count() - positive,
+        "none": labels.null_count(),
+    }
+
+
 def to_json(report: Mapping[str, Any]) -> str:
     """Write a report as text that is the same for the same report.
 
@@ -191,16 +246,6 @@ def to_json(report: Mapping[str, Any]) -> str:
         Indented JSON.
     """
     return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-
-
-def _label_counts(visits: pl.DataFrame) -> dict[str, int]:
-    labels = visits[READMISSION]
-    positive = int(labels.sum())
-    return {
-        "positive": positive,
-        "negative": len(labels) - labels.null_count() - positive,
-        "none": labels.null_count(),
-    }
 
 
 def _coding_counts(examples: pl.DataFrame) -> dict[str, int]:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import polars as pl
 
-from medm_plm.data.csv_check import TableFile
 from medm_plm.errors import InputError
 
 VISITS_FILE = "visits.parquet"
 VOCABULARY_FILE = "code_vocabulary.json"
 REPORT_FILE = "report.json"
+REPORT_PAGE_FILE = "report.html"
 
 SUBJECT_ID = "subject_id"
 HADM_ID = "hadm_id"
@@ -28,8 +28,10 @@ AGE = "age"
 ADMISSION_TYPE = "admission_type"
 DIED_IN_HOSPITAL = "died_in_hospital"
 NOTE = "note"
+ADMISSION_NOTE = "admission_note"
 DIAGNOSIS_CODES = "diagnosis_codes"
 MEDICATION_CODES = "medication_codes"
+FIRST_DAY_MEDICATION_CODES = "first_day_medication_codes"
 READMISSION = "readmission"
 SPLIT = "split"
 
@@ -46,10 +48,14 @@ VISIT_SCHEMA = pl.Schema(
         ADMISSION_TYPE: pl.String(),
         DIED_IN_HOSPITAL: pl.Boolean(),
         NOTE: pl.String(),  # "" where there is none
+        # What the note says of the time before and at admission; null where the source cannot tell.
+        ADMISSION_NOTE: pl.String(),
         DIAGNOSIS_CODES: pl.List(pl.String()),  # order of the record, most important first, no repeats
         MEDICATION_CODES: pl.List(
             pl.String()
         ),  # order of the first prescription, then of the code, no repeats
+        # Those prescribed within 24 hours of admission, in the same order; null where no start is known.
+        FIRST_DAY_MEDICATION_CODES: pl.List(pl.String()),
         READMISSION: pl.Boolean(),  # null where the policy leaves the visit out or the source has no dates
         SPLIT: pl.String(),
     }
@@ -66,6 +72,7 @@ NUM_ROWS = "num_rows"  # how many rows of the source stand behind this one
 TABLE = "table"  # which table of the source a text comes from
 CODE = "code"
 DRUG, ROUTE, NDC = "drug", "route", "ndc"
+HOURS_SINCE_ADMISSION = "hours_since_admission"
 ATC = "atc"  # of a prescription whose class the source itself says; a column that only some sources have
 
 SOURCE_VISIT_SCHEMA = pl.Schema(
@@ -87,6 +94,7 @@ SOURCE_PRESCRIPTION_SCHEMA = pl.Schema(
     {
         HADM_ID: pl.String(),
         POSITION: pl.Int64(),
+        HOURS_SINCE_ADMISSION: pl.Float64(),  # null where the source does not tell
         DRUG: pl.String(),
         ROUTE: pl.String(),
         NDC: pl.String(),
@@ -94,8 +102,30 @@ SOURCE_PRESCRIPTION_SCHEMA = pl.Schema(
     }
 )
 SOURCE_NOTE_SCHEMA = pl.Schema(
-    {HADM_ID: pl.String(), TABLE: pl.String(), POSITION: pl.Int64(), NOTE: pl.String(), NUM_ROWS: pl.Int64()}
+    {
+        HADM_ID: pl.String(),
+        TABLE: pl.String(),
+        POSITION: pl.Int64(),
+        NOTE: pl.String(),
+        ADMISSION_NOTE: pl.String(),  # the part known at admission; null where the source cannot tell
+        NUM_ROWS: pl.Int64(),
+    }
 )
+
+
+@dataclass
+class SourceFile:
+    """A file of a source.
+
+    Args:
+        name (`str`): its name without its folder.
+        num_rows (`int`): its rows, the header not counted.
+        sha256 (`str`): of the file as it is stored, as in the list of checksums of a release.
+    """
+
+    name: str
+    num_rows: int
+    sha256: str
 
 
 @dataclass
@@ -114,6 +144,16 @@ class RowLedger:
     def rows_out(self) -> int:
         """Rows that stand, alone or merged with others, in the prepared visits."""
         return self.rows_in - sum(self.dropped.values())
+
+    def add(self, other: RowLedger) -> None:
+        """Take in the account of other rows of the same table.
+
+        Args:
+            other (`RowLedger`): their account.
+        """
+        self.rows_in += other.rows_in
+        for reason, num_rows in other.dropped.items():
+            self.drop(num_rows, reason)
 
     def drop(self, num_rows: int, reason: str) -> None:
         """Record that rows went no further.
@@ -155,9 +195,11 @@ class SourceTables:
         visit_table (`str`): which ledger counts the rows of `visits`.
         diagnosis_table (`str`): which ledger counts the rows of `diagnoses`.
         prescription_table (`str`): which ledger counts the rows of `prescriptions`.
-        files (`list[TableFile]`): the files that were read, for the fingerprint.
         patient_table (`str`, *optional*): which ledger counts patients, if the source lists them.
         remarks (`dict[str, int]`): further counts for the report.
+        readable (`dict[str, tuple[int, int]]`): by kind of values, how many there are and how many could be
+            read; none of many is a mistake of the whole table.
+        files (`list[SourceFile]`): the files that were read.
     """
 
     visits: pl.DataFrame
@@ -168,9 +210,10 @@ class SourceTables:
     visit_table: str
     diagnosis_table: str
     prescription_table: str
-    files: list[TableFile]
     patient_table: str | None = None
     remarks: dict[str, int] = field(default_factory=dict)
+    readable: dict[str, tuple[int, int]] = field(default_factory=dict)
+    files: list[SourceFile] = field(default_factory=list)
 
 
 def read_visits(folder: str | Path) -> pl.DataFrame:
@@ -192,7 +235,7 @@ def read_visits(folder: str | Path) -> pl.DataFrame:
         )
     try:
         visits = pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError):
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         # The message of the engine may quote data, so it is not passed on.
         raise InputError(
             "file cannot be read as parquet", file=path, remedy="run run_preparation.py again"

@@ -7,20 +7,22 @@ its cells stay empty, and a table without rows is its header alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 
-from medm_plm.data.parquet import SUFFIX, read_parquet_table
+from medm_plm.data.batches import Batch
+from medm_plm.data.layout import SourceLayout, SourceTable, TableReader, read_whole
+from medm_plm.data.parquet import SUFFIX, text_batches
 from medm_plm.data.reading import (
-    TableReader,
     age_of,
     joined_notes,
     keep_identified,
     keep_timed,
     one_row,
     third_level,
+    with_hours_since_admission,
 )
 from medm_plm.data.schema import (
     ADMISSION_TIME,
@@ -35,10 +37,18 @@ from medm_plm.data.schema import (
     SOURCE_ORDER,
     SOURCE_PRESCRIPTION_SCHEMA,
     SOURCE_VISIT_SCHEMA,
-    RowLedger,
+    SUBJECT_ID,
     SourceTables,
 )
-from medm_plm.data.tables import SUFFIXES, find_table, keep_known, qualify_codes, time_of, whole_number
+from medm_plm.data.tables import (
+    SUFFIXES,
+    csv_batches,
+    find_table,
+    keep_known,
+    qualify_codes,
+    time_of,
+    whole_number,
+)
 from medm_plm.errors import InputError
 
 TABLES = {
@@ -64,44 +74,77 @@ _NO = ("0", "false", "no")
 _REMEDY = "docs/table_format.md lists the columns; leave the cells empty where nothing is known"
 
 
-def read(folder: str | Path, on_table: Callable[[str], None] = lambda name: None) -> SourceTables:
-    """Read visits with their diagnoses, prescriptions and notes from plain tables.
+def layout(folder: str | Path) -> SourceLayout:
+    """Say where the tables lie.
 
     Args:
         folder (`str` or `Path`): folder with the four tables of `TABLES`.
-        on_table (`Callable`, *optional*): told the name of each table before it is read, for a progress bar.
+
+    Returns:
+        The tables and how to read them.
+
+    Raises:
+        InputError: if a table is missing.
+    """
+    tables = {name: _table(find_table(folder, name, (*SUFFIXES, SUFFIX)), name) for name in TABLES}
+    return SourceLayout(tables, "visits", records)
+
+
+def read(folder: str | Path) -> SourceTables:
+    """Read a whole folder at once, see `layout` and `records`."""
+    return read_whole(layout(folder))
+
+
+def records(reader: TableReader) -> SourceTables:
+    """Make records of visits with their diagnoses, prescriptions and notes.
+
+    Args:
+        reader (`TableReader`): hands over the rows of whole patients.
 
     Returns:
         The records under common names.
 
     Raises:
-        InputError: if a table or a column is missing, a file is damaged, no time of a column can be read, or
-            a code system is unknown.
+        InputError: if a code system is unknown.
     """
-    reader = _Reader(Path(folder), TABLES, on_table)
-    visits = reader.visits()
+    plain = _Records(reader)
+    visits = plain.visits()
     return SourceTables(
         visits=visits,
-        diagnoses=reader.diagnoses(visits),
-        prescriptions=reader.prescriptions(visits),
-        notes=reader.notes(visits),
+        diagnoses=plain.diagnoses(visits),
+        prescriptions=plain.prescriptions(visits),
+        notes=plain.notes(visits),
         ledgers=reader.ledgers,
         visit_table="visits",
         diagnosis_table="diagnoses",
         prescription_table="prescriptions",
-        files=reader.files,
         remarks=reader.remarks,
+        readable=reader.readable,
     )
 
 
-class _Reader(TableReader):
-    """Reads one table after the other and keeps the account."""
+def _table(path: Path, name: str) -> SourceTable:
+    columns = TABLES[name]
+
+    def batches() -> Iterator[Batch]:
+        if path.suffix.lower() == SUFFIX:
+            return text_batches(path, columns, _TEXT_COLUMNS, _REMEDY)
+        return csv_batches(path, columns)
+
+    return SourceTable(path, batches, SUBJECT_ID if SUBJECT_ID in columns else None, HADM_ID)
+
+
+class _Records:
+    """Makes records of one table after the other and keeps the account."""
+
+    def __init__(self, reader: TableReader) -> None:
+        self.reader = reader
 
     def visits(self) -> pl.DataFrame:
-        frame, ledger = self._plain_table("visits")
+        frame, ledger = self.reader.table("visits")
         frame = keep_identified(frame, ledger)
         order = pl.int_range(pl.len(), dtype=pl.Int64)  # without dates the file is in order
-        has_dates = frame[ADMISSION_TIME].count() + frame[DISCHARGE_TIME].count() > 0
+        has_dates = any(self.reader.has_values("visits", name) for name in (ADMISSION_TIME, DISCHARGE_TIME))
         frame = self._with_times(frame, "visits", ADMISSION_TIME, DISCHARGE_TIME)
         if has_dates:
             frame = keep_timed(frame, ledger)
@@ -111,7 +154,7 @@ class _Reader(TableReader):
         died = flag.replace_strict(meaning, default=None, return_dtype=pl.Boolean)
         unclear = frame.filter(flag.is_not_null() & died.is_null()).height
         if unclear:
-            self.remarks["visits whose died_in_hospital is neither yes nor no"] = unclear
+            self.reader.remarks["visits whose died_in_hospital is neither yes nor no"] = unclear
         return frame.with_columns(
             order.alias(SOURCE_ORDER),
             age_of(pl.col(AGE).cast(pl.Float64, strict=False)).alias(AGE),
@@ -120,59 +163,48 @@ class _Reader(TableReader):
         ).select(SOURCE_VISIT_SCHEMA.names())
 
     def diagnoses(self, visits: pl.DataFrame) -> pl.DataFrame:
-        frame, ledger = self._plain_table("diagnoses")
+        frame, ledger = self.reader.table("diagnoses")
         frame = ledger.keep(frame, pl.col("system").is_not_null(), "no code system")
         frame = frame.with_columns(pl.col("system").str.to_uppercase().str.replace_all(r"[-\s]", ""))
         if unknown := frame.filter(~pl.col("system").is_in(SYSTEMS)).height:
             raise InputError(
                 f"column system is unknown in {unknown} rows",
-                file=self.files[-1].path,
                 expected=" or ".join(SYSTEMS),
                 remedy="other code systems must be translated first",
             )
         frame = qualify_codes(frame, ledger, "code", pl.col("system"))
         frame = keep_known(frame, ledger, visits)
-        position = _or_file_order(frame, whole_number("position"))
+        position = self._or_file_order("diagnoses", "position", whole_number("position"))
         return frame.with_columns(position.alias(POSITION), one_row()).select(SOURCE_DIAGNOSIS_SCHEMA.names())
 
     def prescriptions(self, visits: pl.DataFrame) -> pl.DataFrame:
-        frame, ledger = self._plain_table("prescriptions")
+        frame, ledger = self.reader.table("prescriptions")
         frame = keep_known(frame, ledger, visits)
         frame = self._with_times(frame, "prescriptions", "start_time")
-        position = _or_file_order(frame, pl.col("start_time").dt.timestamp("us"))
+        frame = with_hours_since_admission(frame, visits, pl.col("start_time"))
+        position = self._or_file_order("prescriptions", "start_time", pl.col("start_time").dt.timestamp("us"))
         return frame.with_columns(
             position.alias(POSITION), third_level(pl.col(ATC)).alias(ATC), one_row()
         ).select(*SOURCE_PRESCRIPTION_SCHEMA.names(), ATC)
 
     def notes(self, visits: pl.DataFrame) -> pl.DataFrame:
-        frame, ledger = self._plain_table("notes")
+        frame, ledger = self.reader.table("notes")
         frame = ledger.keep(frame, pl.col("text").is_not_null(), "note has no text")
         frame = keep_known(frame, ledger, visits)
         frame = self._with_times(frame, "notes", "note_time")
         return joined_notes(frame.sort(HADM_ID, "note_time", nulls_last=True, maintain_order=True), "notes")
 
-    def _plain_table(self, name: str) -> tuple[pl.DataFrame, RowLedger]:
-        path = find_table(self.folder, name, (*SUFFIXES, SUFFIX))
-        if path.suffix.lower() != SUFFIX:
-            return self.table(name)
-        self.on_table(name)
-        return self.account(name, *read_parquet_table(path, TABLES[name], _TEXT_COLUMNS, _REMEDY))
-
     def _with_times(self, frame: pl.DataFrame, name: str, *columns: str) -> pl.DataFrame:
         """Read text columns as times; values of which not one is a time are a mistake of the whole table."""
         read = frame.with_columns(time_of(column, _TIME_FORMATS).alias(column) for column in columns)
         for column in columns:
-            if frame[column].count() and not read[column].count():
-                raise InputError(
-                    f"no value of column {column} can be read as a time",
-                    file=self.files[-1].path,
-                    expected="times such as 2031-05-17 08:30:00 or 2031-05-17",
-                )
+            self.reader.expect_readable(
+                f"column {column} of table {name} as a time such as 2031-05-17 08:30:00 or 2031-05-17",
+                frame[column].count(),
+                read[column].count(),
+            )
         return read
 
-
-def _or_file_order(frame: pl.DataFrame, position: pl.Expr) -> pl.Expr:
-    """Order by a column, or by the place in the file where that column is empty throughout."""
-    if frame.select(position.count()).item():
-        return position
-    return pl.int_range(pl.len(), dtype=pl.Int64)
+    def _or_file_order(self, name: str, column: str, position: pl.Expr) -> pl.Expr:
+        """Order by a column, or by the place in the file where that column is empty throughout."""
+        return position if self.reader.has_values(name, column) else pl.int_range(pl.len(), dtype=pl.Int64)

@@ -7,59 +7,56 @@ messages of the engine, which do quote cells, are not passed on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from medm_plm.data.csv_check import TableFile, check_csv, check_rows
+from medm_plm.data.batches import Batch
+from medm_plm.data.csv_blocks import check_rows, read_blocks, read_header
+from medm_plm.data.prefetching import prefetched
 from medm_plm.data.schema import CODE, HADM_ID, RowLedger
 from medm_plm.errors import InputError
 from medm_plm.ontologies.codes import normalize_code, qualify
 
 SUFFIXES = (".csv", ".csv.gz")  # the first one found is read
 TIME_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
-NO_VALUE = "row has no value in the columns read"
 
 
-def read_table(
-    folder: str | Path,
-    name: str,
-    columns: Sequence[str],
-    keep: pl.Expr | None = None,
-    reason: str = "",
-) -> tuple[pl.DataFrame, RowLedger, TableFile]:
-    """Read the named columns of a table as text.
+def csv_batches(path: Path, columns: Sequence[str]) -> Iterator[Batch]:
+    """Read the named columns of a CSV file as text, some megabytes at a time.
 
     Args:
-        folder (`str` or `Path`): folder of the source.
-        name (`str`): name of the table without its ending, in any letter case.
+        path (`Path`): a `.csv` or `.csv.gz` file.
         columns (`Sequence[str]`): columns wanted, in lower case.
-        keep (`polars.Expr`, *optional*): rows wanted, tested before anything is held in memory.
-        reason (`str`, *optional*): why the other rows go, for the ledger; goes with `keep`.
 
-    Returns:
-        The rows in file order (blanks around a value removed, missing values null), the ledger of the table,
-        and the facts of the file.
+    Yields:
+        The rows in file order (blanks around a value removed, missing values null); a file without rows gives
+        one empty batch.
 
     Raises:
         InputError: if the file or a column is missing, or the file is empty, damaged or not a regular CSV.
     """
-    path = find_table(folder, name)
-    file = check_csv(path, columns)
-    cells = [pl.col(column).str.strip_chars().replace("", None) for column in columns]
-    rows = pl.scan_csv(path, infer_schema=False, with_column_names=lambda _: list(file.columns), glob=False)
-    rows = rows.select(cells)
-    try:
-        frame = (rows if keep is None else rows.filter(keep)).collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError):
-        check_rows(path, len(file.columns))
-        remedy = "export the table again with every text field in quotes"
-        raise InputError("rows cannot be separated", file=path, remedy=remedy) from None
-    ledger = RowLedger(file.num_rows)
-    if keep is not None:
-        ledger.drop(file.num_rows - frame.height, reason)
-    return ledger.keep(frame, ~pl.all_horizontal(pl.all().is_null()), NO_VALUE), ledger, file
+    header = read_header(path, columns)
+    places = [header.names.index(column) for column in columns]
+    # Names of our own: those of the file may hold quotes and commas, and the engine counts the columns of the
+    # first line, which may be blank.
+    names = ",".join(map(str, range(len(header.names)))).encode() + b"\n"
+    cells = [
+        pl.col(str(place)).str.strip_chars().replace("", None).alias(column)
+        for place, column in zip(places, columns, strict=True)
+    ]
+    yield Batch(pl.DataFrame(schema={str(place): pl.String() for place in places}), cells)
+    for block in prefetched(read_blocks(path, header)):
+        try:
+            rows = pl.read_csv(names + block.content, infer_schema=False, columns=[str(n) for n in places])
+        except pl.exceptions.PolarsError:
+            rows = None
+        if rows is None or rows.height != block.num_rows:
+            check_rows(path, len(header.names))
+            remedy = "export the table again with every text field in quotes"
+            raise InputError("rows cannot be separated", file=path, remedy=remedy)
+        yield Batch(rows, cells)
 
 
 def find_table(folder: str | Path, name: str, suffixes: Sequence[str] = SUFFIXES) -> Path:

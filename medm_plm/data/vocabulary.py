@@ -119,17 +119,17 @@ class CodeVocabulary:
             fields = json.loads(Path(path).read_text(encoding="utf-8"))
             tokens, parents = tuple(map(str, fields["tokens"])), tuple(map(int, fields["node_parents"]))
             num_codes = int(fields["num_codes"])
-        except FileNotFoundError as error:
-            raise InputError("file is missing", file=path, remedy="run run_preparation.py first") from error
+        except FileNotFoundError:
+            raise InputError("file is missing", file=path, remedy="run run_preparation.py first") from None
         except OSError as error:
-            raise InputError(f"file cannot be read: {error.strerror}", file=path) from error
-        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"file cannot be read: {error.strerror}", file=path) from None
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise InputError(
                 "is no code vocabulary",
                 file=path,
                 expected="JSON with tokens, num_codes and node_parents",
                 remedy="run run_preparation.py again",
-            ) from error
+            ) from None
         return cls(tokens=tokens, num_codes=num_codes, node_parents=parents)
 
 

@@ -17,7 +17,7 @@ import datasets
 import evaluate
 
 from medm_plm.errors import InputError
-from medm_plm.metrics.tasks import METRICS_OF_TASK
+from medm_plm.metrics.tasks import METRICS_OF_TASK, readmission_metrics
 
 _CITATION = """@article{liu2022medmplm,
   title = {Multimodal data matters: language model pre-training over structured and unstructured
@@ -28,7 +28,7 @@ _CITATION = """@article{liu2022medmplm,
 }"""
 _INPUTS = """
 Args:
-    predictions: probabilities; one number a visit for readmission, one list a visit otherwise.
+    predictions: probabilities; one number a visit for readmission and mortality, one list a visit otherwise.
     references: 0 or 1, of the same shape.
     threshold: probability from which a label counts as predicted; defaults to that of the task.
 """
@@ -59,7 +59,7 @@ class ClinicalMetric(evaluate.Metric):
 
     def _info(self) -> evaluate.MetricInfo:
         probability, label = datasets.Value("float64"), datasets.Value("int64")
-        if self.task != "readmission":
+        if METRICS_OF_TASK[self.task] is not readmission_metrics:
             probability, label = datasets.List(probability), datasets.List(label)
         return evaluate.MetricInfo(
             description=METRICS_OF_TASK[self.task].__doc__,

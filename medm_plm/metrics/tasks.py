@@ -84,11 +84,11 @@ def medication_recommendation_metrics(
 def readmission_metrics(
     probabilities: ArrayLike, labels: ArrayLike, threshold: float = 0.3
 ) -> dict[str, float]:
-    """Measure how well readmission within 30 days is predicted.
+    """Measure how well readmission within 30 days, or death in hospital, is predicted.
 
     Args:
         probabilities (`ArrayLike` of shape `(visits,)` or `(visits, 1)`): risk of each visit.
-        labels (`ArrayLike` of the same number of values): 1 where the patient came back, else 0.
+        labels (`ArrayLike` of the same number of values): 1 where the patient came back (or died), else 0.
         threshold (`float`, defaults to 0.3): risk from which a readmission is predicted, for `f1_macro`.
 
     Returns:
@@ -155,6 +155,7 @@ def icd_coding_metrics(
 METRICS_OF_TASK: dict[str, Callable[..., dict[str, float]]] = {
     "medication_recommendation": medication_recommendation_metrics,
     "readmission": readmission_metrics,
+    "mortality": readmission_metrics,  # one yes or no a visit, as readmission
     "icd_coding": icd_coding_metrics,
     "medication_prediction": icd_coding_metrics,  # one visit, one list of labels, as in coding
 }

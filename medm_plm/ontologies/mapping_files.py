@@ -145,7 +145,7 @@ def _read_dict_literal(path: Path) -> dict[str, str]:
             received=type(error).__name__,
             expected="{'NDC': 'RXCUI', ...}",
             remedy="download the file again",
-        ) from error
+        ) from None
     if not isinstance(content, dict):
         raise _unknown_shape(path, "a Python literal that is no dictionary")
     pairs = ((normalize_ndc(str(ndc)), _fold_rxcui(str(rxcui))) for ndc, rxcui in content.items())
@@ -165,7 +165,7 @@ def _read_table(path: Path) -> pl.DataFrame:
             file=path,
             received=type(error).__name__,
             expected=ACCEPTED_SHAPES,
-        ) from error
+        ) from None
 
 
 def _recognise(header: Iterable[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -28,7 +29,7 @@ class MedicationMapper:
     def __init__(self, source: str, by_ndc: Mapping[str, str], by_name: NameLookup) -> None:
         self.source = source
         self._by_ndc = by_ndc
-        self._by_name = by_name
+        self._by_name = cache(by_name)  # the same few thousand strings come in every shard of patients
 
     @classmethod
     def from_file(cls, path: str | Path) -> "MedicationMapper":

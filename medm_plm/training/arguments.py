@@ -10,6 +10,7 @@ from pathlib import Path
 
 from transformers import TrainingArguments
 
+from medm_plm.data.tasks import CURRENT_NOTES, MEDICATION_WINDOWS
 from medm_plm.errors import InputError
 
 CHECKPOINT_FOLDER = "checkpoints"
@@ -139,7 +140,14 @@ class PretrainingArguments:
             raise InputError("option --mask_share", received=self.mask_share, expected="a share in (0, 1]")
 
 
-TASK_NAMES = ("medication_recommendation", "readmission", "icd_coding", "medication_prediction")
+TASK_NAMES = ("medication_recommendation", "readmission", "icd_coding", "medication_prediction", "mortality")
+TASKS_OF_OPTION = {
+    "label_file": ("icd_coding",),
+    "split_ids": ("icd_coding",),
+    "medication_window": ("medication_recommendation", "medication_prediction"),
+    "current_note": ("medication_recommendation",),
+}
+"""The tasks for which an option means something; given for another task it is an error."""
 
 
 @dataclass
@@ -155,6 +163,14 @@ class FinetuningArguments:
         training_ratio (`float`, defaults to 1.0): share of the training examples that is used, in (0, 1].
         top_k_labels (`int`, defaults to 50): how many of the most frequent diagnosis codes ICD coding
             predicts.
+        label_file (`str`, *optional*): list of the codes that ICD coding predicts, one a line, in place of
+            the most frequent ones.
+        split_ids (`str`, *optional*): folder with published lists of admission ids, which give the split of
+            ICD coding; the data must have been prepared with the same lists.
+        medication_window (`str`, defaults to `whole_stay`): predict the medications of the whole stay, or
+            those of the `first_day` (medication recommendation and prediction).
+        current_note (`str`, defaults to `none`): what medication recommendation reads of the note of the
+            visit itself: nothing, `admission_sections`, or `full`, which leaks the answer.
         max_visits (`int`, defaults to 10): longer patients are cut to their most recent visits (medication
             recommendation).
         pretrained_on_other_data (`bool`, defaults to False): go on with a model whose pre-training used
@@ -171,6 +187,26 @@ class FinetuningArguments:
     top_k_labels: int = field(
         default=50, metadata={"help": "icd_coding: number of most frequent codes to predict"}
     )
+    label_file: str | None = field(
+        default=None, metadata={"help": "icd_coding: file with the codes to predict, one a line"}
+    )
+    split_ids: str | None = field(
+        default=None, metadata={"help": "icd_coding: folder with published lists of admission ids"}
+    )
+    medication_window: str = field(
+        default="whole_stay",
+        metadata={
+            "help": "medications to predict: of the whole stay or of its first day",
+            "choices": MEDICATION_WINDOWS,
+        },
+    )
+    current_note: str = field(
+        default="none",
+        metadata={
+            "help": "medication_recommendation: what is read of the visit's own note; full leaks the answer",
+            "choices": CURRENT_NOTES,
+        },
+    )
     max_visits: int = field(
         default=10, metadata={"help": "medication_recommendation: most recent visits kept"}
     )
@@ -183,6 +219,12 @@ class FinetuningArguments:
             raise InputError(
                 "option --training_ratio", received=self.training_ratio, expected="a share in (0, 1]"
             )
+        for name, allowed in TASKS_OF_OPTION.items():
+            default = type(self).__dataclass_fields__[name].default
+            if getattr(self, name) != default and self.task not in allowed:
+                raise InputError(
+                    f"option --{name} has no place in task {self.task}", expected=" or ".join(allowed)
+                )
         for name, least in (("top_k_labels", 1), ("max_visits", 2)):
             if getattr(self, name) < least:
                 raise InputError(

@@ -16,6 +16,7 @@ import polars as pl
 import torch
 from transformers.utils import logging
 
+from medm_plm.data import tasks
 from medm_plm.data.schema import DIAGNOSIS_CODES, HADM_ID, MEDICATION_CODES, NOTE, SUBJECT_ID
 from medm_plm.training.task_examples import TaskExamples
 
@@ -119,7 +120,7 @@ def tokenize_task(
     if task == "medication_recommendation":
         return _patients(processor, examples, tokenized)
     for example, labels in zip(tokenized, examples.labels, strict=True):
-        example["labels"] = labels[0] if task == "readmission" else labels
+        example["labels"] = labels[0] if task in tasks.OUTCOME_COLUMNS else labels
         if (example["code_token_type_ids"] == CODE_TYPE_OF_LABELS.get(task)).any():
             raise RuntimeError(f"task {task}: a code of the predicted kind stands in an input")
     return tokenized
@@ -127,15 +128,15 @@ def tokenize_task(
 
 def _patients(processor: Any, examples: TaskExamples, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Group tokenised visits by patient and add what is known when their medications are to be predicted."""
-    diagnoses_only = examples.visits.with_columns(
-        pl.lit("").alias(NOTE), pl.Series(MEDICATION_CODES, [[]] * len(visits), dtype=pl.List(pl.String))
-    )
-    current = tokenize_visits(processor, diagnoses_only, "tokenising diagnoses")
+    reads_note = tasks.CURRENT_NOTE in examples.visits.columns
+    current = tokenize_visits(processor, tasks.current_inputs(examples.visits), "tokenising diagnoses")
     patients: dict[str, list[dict[str, Any]]] = {}
     rows = zip(examples.visits[SUBJECT_ID], visits, current, examples.labels, examples.is_target, strict=True)
     for subject_id, visit, known, labels, is_target in rows:
         visit["current_code_input_ids"] = known["code_input_ids"]
         visit["current_code_token_type_ids"] = known["code_token_type_ids"]
+        if reads_note:
+            visit["current_input_ids"] = known["input_ids"]
         visit["labels"] = labels if is_target else None
         patients.setdefault(subject_id, []).append(visit)
     return [{"example_id": subject_id, "visits": visits} for subject_id, visits in patients.items()]

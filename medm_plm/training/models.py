@@ -36,6 +36,7 @@ MODEL_CLASSES: dict[str, type[MedMPLMPreTrainedModel]] = {
     "pretraining": MedMPLMForPreTraining,
     "medication_recommendation": MedMPLMForMedicationRecommendation,
     "readmission": MedMPLMForReadmissionPrediction,
+    "mortality": MedMPLMForReadmissionPrediction,  # one score too; the label tells the two apart
     "icd_coding": MedMPLMForICDCoding,
     "medication_prediction": MedMPLMForICDCoding,
 }
@@ -203,7 +204,7 @@ def load_model(
     """
     with _one_line_errors(f"the model in {folder} cannot be loaded"), _quiet_library():
         fields = {**_chosen_fields(arguments), **config_fields}
-        _refuse_another_task(name, folder, config_fields.get("id2label"))
+        _refuse_another_task(name, folder, config_fields)
         model, report = MODEL_CLASSES[name].from_pretrained(folder, output_loading_info=True, **fields)
     missing = [key for key in report["missing_keys"] if not key.startswith(HEAD_NAME)]
     if missing:
@@ -215,18 +216,20 @@ def load_model(
     return model
 
 
-def _refuse_another_task(name: str, folder: str | Path, labels: dict[int, str] | None) -> None:
-    """A head learnt for other labels must not go on as if it knew these."""
+def _refuse_another_task(name: str, folder: str | Path, config_fields: dict[str, Any]) -> None:
+    """A head learnt for other labels or from other inputs must not go on as if it knew these."""
     saved = MedMPLMConfig.from_pretrained(folder)
     task_classes = {
         model_class.__name__ for task, model_class in MODEL_CLASSES.items() if task != "pretraining"
     }
     built_for = (saved.architectures or ["MedMPLMModel"])[0]
+    labels, reads_note = config_fields.get("id2label"), config_fields.get("use_current_note", False)
     same_labels = labels is None or saved.id2label == labels
-    same = built_for == MODEL_CLASSES[name].__name__ and same_labels
+    same_head = same_labels and saved.use_current_note == reads_note
+    same = built_for == MODEL_CLASSES[name].__name__ and same_head
     if built_for in task_classes and not same:
         raise InputError(
-            "the model was fine-tuned for another task or for other labels",
+            "the model was fine-tuned for another task, for other labels or from other inputs",
             file=folder,
             received=f"{built_for} with {saved.num_labels} labels",
             expected=f"a pre-trained model, or {MODEL_CLASSES[name].__name__} with the same labels",

@@ -20,13 +20,10 @@ from medm_plm.data.schema import (
     HADM_ID,
     MEDICATION_CODES,
     NOTE,
-    READMISSION,
     SUBJECT_ID,
     VISIT_NUMBER,
 )
 from medm_plm.errors import InputError
-
-READMISSION_LABEL = "readmission"
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,13 @@ class TaskExamples:
     def targets(self) -> pl.DataFrame:
         """Which visits are predicted: patient, visit and its number, without any content."""
         return self.visits.select(SUBJECT_ID, HADM_ID, VISIT_NUMBER).filter(pl.Series(self.is_target))
+
+    @property
+    def inputs(self) -> pl.DataFrame:
+        """What is read of the predicted visits themselves, in the columns of the schema."""
+        if tasks.IS_TARGET not in self.visits.columns:
+            return self.visits
+        return tasks.current_inputs(self.visits).filter(pl.Series(self.is_target))
 
     @property
     def target_labels(self) -> np.ndarray:
@@ -77,25 +81,30 @@ def multi_hot(codes: Iterable[Iterable[str]], labels: Sequence[str]) -> np.ndarr
     return matrix
 
 
-def task_labels(task: str, visits: pl.DataFrame, top_k_labels: int) -> list[str]:
+def task_labels(
+    task: str, visits: pl.DataFrame, top_k_labels: int, medication_window: str = "whole_stay"
+) -> list[str]:
     """List what a task predicts, from the training split alone.
 
     Args:
         task (`str`): name of the task.
         visits (`polars.DataFrame`): prepared visits.
         top_k_labels (`int`): length of the list of ICD coding.
+        medication_window (`str`, defaults to `"whole_stay"`): which medications are predicted, a name of
+            `tasks.MEDICATION_WINDOWS`.
 
     Returns:
-        Qualified codes, most frequent first; the one label of readmission.
+        Qualified codes, most frequent first; of readmission and mortality the name of the task, so that the
+        head of one is refused for the other.
     """
-    if task == "readmission":
-        return [READMISSION_LABEL]
+    if task in tasks.OUTCOME_COLUMNS:
+        return [task]
     if task == "icd_coding":
         labels = tasks.icd_coding_labels(visits, top_k_labels)
     elif task == "medication_prediction":
-        labels = tasks.medication_prediction_labels(visits)
+        labels = tasks.medication_prediction_labels(visits, window=medication_window)
     else:
-        labels = tasks.medication_recommendation_labels(visits)
+        labels = tasks.medication_recommendation_labels(visits, window=medication_window)
     if not labels:
         raise InputError(
             f"task {task}: the training split holds no code to predict", remedy="prepare more visits"
@@ -112,19 +121,24 @@ def task_examples(
     max_visits: int = 10,
     seed: int = 0,
     balanced: bool = True,
+    medication_window: str = "whole_stay",
+    current_note: str = "none",
 ) -> TaskExamples:
     """Build the examples of one task and split.
 
     Args:
         task (`str`): name of the task.
         visits (`polars.DataFrame`): prepared visits.
-        split (`str`): "train", "validation" or "test". Readmission is trained on as many visits with as
-            without one, and looked at in its natural share.
+        split (`str`): "train", "validation" or "test". Readmission and mortality are trained on as many
+            visits with as without one, and looked at in their natural share.
         labels (`Sequence[str]`): from `task_labels`.
         max_visits (`int`, defaults to 10): longer patients are cut to their most recent visits.
-        seed (`int`, defaults to 0): draws the balanced training visits of readmission.
-        balanced (`bool`, defaults to True): False leaves the training visits of readmission in their natural
-            share too.
+        seed (`int`, defaults to 0): draws the balanced training visits.
+        balanced (`bool`, defaults to True): False leaves the training visits of readmission and mortality in
+            their natural share too.
+        medication_window (`str`, defaults to `"whole_stay"`): as in `task_labels`.
+        current_note (`str`, defaults to `"none"`): what medication recommendation reads of a visit's own
+            note, a name of `tasks.CURRENT_NOTES`.
 
     Returns:
         The examples.
@@ -132,29 +146,51 @@ def task_examples(
     Raises:
         InputError: if the split holds none.
     """
-    if task == "readmission":
-        chosen = tasks.readmission_visits(visits, split, balanced=balanced and split == "train", seed=seed)
-        targets = chosen[READMISSION].to_numpy().astype(np.uint8)[:, None]
+    if task in tasks.OUTCOME_COLUMNS:
+        chosen = outcome_visits(task, visits, split, balanced=balanced and split == "train", seed=seed)
+        targets = chosen[tasks.OUTCOME_COLUMNS[task]].to_numpy().astype(np.uint8)[:, None]
     elif task == "icd_coding":
         chosen = tasks.icd_coding_visits(visits, split, labels)
         targets = multi_hot(chosen[tasks.LABELS], labels)
     elif task == "medication_prediction":
-        chosen = tasks.medication_prediction_visits(visits, split, labels)
+        chosen = tasks.medication_prediction_visits(visits, split, labels, window=medication_window)
         targets = multi_hot(chosen[tasks.LABELS], labels)
     else:
-        chosen = _recent_visits(tasks.medication_recommendation_patients(visits, split), max_visits)
-        targets = multi_hot(chosen[MEDICATION_CODES], labels)
+        with_note = tasks.with_current_note(visits, current_note)
+        patients = tasks.medication_recommendation_patients(with_note, split, medication_window)
+        chosen = _recent_visits(patients, max_visits)
+        targets = multi_hot(chosen[tasks.medication_column(visits, medication_window)].fill_null([]), labels)
     if chosen.is_empty():
-        raise InputError(
-            f"task {task}: the {split} split holds no example",
-            remedy="prepare more patients, or choose another task",
-        )
+        raise InputError(f"task {task}: the {split} split holds no example", remedy=_remedy(task))
     is_target = (
         chosen[tasks.IS_TARGET].to_numpy()
         if tasks.IS_TARGET in chosen.columns
         else np.ones(len(chosen), bool)
     )
     return TaskExamples(chosen, targets, is_target)
+
+
+def outcome_visits(task: str, visits: pl.DataFrame, split: str, *, balanced: bool, seed: int) -> pl.DataFrame:
+    """Select the labelled visits of readmission or mortality.
+
+    Args:
+        task (`str`): a name of `tasks.OUTCOME_COLUMNS`.
+        visits (`polars.DataFrame`): prepared visits.
+        split (`str`): "train", "validation" or "test".
+        balanced (`bool`): sample the larger class down to the smaller one.
+        seed (`int`): draws the sample.
+
+    Returns:
+        The visits.
+    """
+    choose = tasks.readmission_visits if task == "readmission" else tasks.mortality_visits
+    return choose(visits, split, balanced=balanced, seed=seed)
+
+
+def _remedy(task: str) -> str:
+    if task == "mortality":
+        return "prepare a source that tells deaths in hospital and what was known on the first day"
+    return "prepare more patients, or choose another task"
 
 
 def _recent_visits(patients: pl.DataFrame, max_visits: int) -> pl.DataFrame:
@@ -188,8 +224,8 @@ def training_share(examples: TaskExamples, ratio: float, seed: int, by: str = HA
 def baseline_examples(task: str, examples: TaskExamples) -> list[VisitExample]:
     """Give the baselines the same inputs as the model.
 
-    In medication recommendation a target's text is the notes of all earlier visits, its codes are those of
-    earlier visits and, told apart from them, its own diagnoses.
+    In medication recommendation a target's text is the notes of all earlier visits (and what is read of its
+    own), its codes are those of earlier visits and, told apart from them, its own diagnoses.
 
     Args:
         task (`str`): name of the task.
@@ -201,6 +237,7 @@ def baseline_examples(task: str, examples: TaskExamples) -> list[VisitExample]:
     columns = (SUBJECT_ID, NOTE, DIAGNOSIS_CODES, MEDICATION_CODES)
     rows = zip(
         *(examples.visits[name].to_list() for name in columns),
+        tasks.current_inputs(examples.visits)[NOTE].to_list(),
         examples.labels,
         examples.is_target,
         strict=True,
@@ -208,15 +245,16 @@ def baseline_examples(task: str, examples: TaskExamples) -> list[VisitExample]:
     if task != "medication_recommendation":
         return [
             VisitExample(note=note, codes=diagnoses + medications, labels=labels)
-            for _, note, diagnoses, medications, labels, _ in rows
+            for _, note, diagnoses, medications, _, labels, _ in rows
         ]
     result, patient, notes, codes = [], None, [], []
-    for subject_id, note, diagnoses, medications, labels, is_target in rows:
+    for subject_id, note, diagnoses, medications, current_note, labels, is_target in rows:
         if subject_id != patient:
             patient, notes, codes = subject_id, [], []
         if is_target:
             current = [f"current {code}" for code in diagnoses]
-            result.append(VisitExample(note=" ".join(notes), codes=sorted({*codes}) + current, labels=labels))
+            text = " ".join([*notes, current_note]) if current_note else " ".join(notes)
+            result.append(VisitExample(note=text, codes=sorted({*codes}) + current, labels=labels))
         notes.append(note)
         codes += diagnoses + medications
     return result

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from medm_plm.data import eicu
-from medm_plm.data.eicu_codes import codes_of_system, name_by_code
+from medm_plm.data.eicu_codes import codes_of_system, count_names, name_by_code
 from medm_plm.data.eicu_notes import describe
 
 
@@ -84,10 +84,11 @@ def test_a_name_comes_from_the_code_never_from_the_neighbour():
         (None, None, "300"),
     ]
     frame = pl.DataFrame(rows, ["drug", "route", "drughiclseqno"], orient="row")
-    named = name_by_code(frame)
+    names = count_names(frame.rename({"drug": "drugname", "route": "routeadmin"}))
+    named = name_by_code(frame, names)
     assert named["drug"].to_list()[3:] == ["Furosemide", "Lasix", "Lasix", None, None]
     shuffled = frame.with_row_index().sample(fraction=1.0, shuffle=True, seed=3)
-    again = name_by_code(shuffled.drop("index")).with_columns(shuffled["index"]).sort("index")
+    again = name_by_code(shuffled.drop("index"), names).with_columns(shuffled["index"]).sort("index")
     assert again["drug"].equals(named["drug"])
 
 

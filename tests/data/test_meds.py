@@ -7,8 +7,10 @@ import pytest
 
 from medm_plm.data import meds, preparation
 from medm_plm.data.meds_events import MedsCodes
-from medm_plm.data.preparation import PreparationRules
+from medm_plm.data.preparation import Preparation
+from medm_plm.data.rules import PreparationRules
 from medm_plm.data.synthetic import write_synthetic_tables
+from medm_plm.data.visit_shards import prepare_shard
 from medm_plm.errors import InputError
 from medm_plm.ontologies.mappings import MedicationMapper
 from meds_writer import MEDS_SCHEMA, write_meds
@@ -20,8 +22,8 @@ EVENT = ["subject_id", "time", "code", "text_value"]
 
 def prepare(source, folder):
     rules = PreparationRules()
-    tables = preparation.read_source(source, folder, rules, lambda name: None)
-    return preparation.prepare(source, tables, MedicationMapper.default(), rules)
+    tables = preparation.read_source(source, folder, rules)
+    return prepare_shard(tables, MedicationMapper.default(), rules)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +45,10 @@ def test_the_same_visits_as_from_the_tables(mimic, tmp_path):
     for column in expected.visits.columns:
         assert read.visits[column].equals(expected.visits[column]), column
     assert expected.visits["note"].str.len_bytes().sum() > 0 or "demo" in str(mimic)
-    others = read.report["tables"]["other events"]["rows_dropped"]
-    assert others["code begins with none of the prefixes"] > 0
-    assert list(read.report["source"]["files"]) == ["data"]
+    report = Preparation("meds", tmp_path, tmp_path / "out").run()
+    assert report["tables"]["other events"]["rows_dropped"]["code begins with none of the prefixes"] > 0
+    assert list(report["source"]["files"]) == ["data"]
+    assert report["visits"]["visits_prepared"] == expected.visits.height
 
 
 def test_shards_do_not_matter(synthetic, tmp_path):

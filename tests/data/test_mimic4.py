@@ -10,9 +10,9 @@ import pytest
 
 from medm_plm.data import mimic4, preparation
 from medm_plm.data.cohort import CohortRules, with_readmissions
-from medm_plm.data.preparation import PreparationRules
+from medm_plm.data.preparation import Preparation
+from medm_plm.data.rules import PreparationRules
 from medm_plm.errors import InputError
-from medm_plm.ontologies.mappings import MedicationMapper
 
 RECORDS = ("visits", "diagnoses", "prescriptions", "notes")
 
@@ -28,8 +28,7 @@ def demo(test_data_folder):
 
 
 def prepare(folder, output, rules):
-    tables = preparation.read_source("mimic4", folder, rules, lambda name: None)
-    return preparation.write(preparation.prepare("mimic4", tables, MedicationMapper.default(), rules), output)
+    return Preparation("mimic4", folder, output, rules).run()
 
 
 def test_ages_count_from_the_anchor_year(folder):
@@ -114,10 +113,10 @@ def test_notes_that_are_not_there_are_no_empty_notes(folder, tmp_path):
     with pytest.raises(InputError, match=r"no discharge summaries.*discharge.csv or discharge.csv.gz"):
         mimic4.read(folder, notes=tmp_path)
     with pytest.raises(InputError, match="notes is an option of mimic4, not of mimic3"):
-        preparation.read_source("mimic3", folder, PreparationRules(), lambda name: None, notes=folder)
+        preparation.read_source("mimic3", folder, PreparationRules(), notes=folder)
     rules = PreparationRules(diagnosis_system="ICD10CM")
     with pytest.raises(InputError, match="diagnosis_system does not exist in mimic4"):
-        preparation.read_source("mimic4", folder, rules, lambda name: None)
+        preparation.read_source("mimic4", folder, rules)
 
 
 def test_upper_case_gz_and_a_flat_folder_read_the_same(folder, tmp_path):

@@ -37,16 +37,17 @@ def test_cleaning_twice_changes_nothing():
 
 def test_phrases_become_sections_in_order_without_repeats():
     rows = [
-        ("v1", "t", 1, 5, "b", "beta", 1),
-        ("v1", "t", 1, 2, "a", "alpha 1", 1),
-        ("v1", "t", 1, 9, "a", "alpha 2", 1),
-        ("v1", "t", 0, None, "z", "zeta", 0),
-        ("v2", "t", 0, 1, "y", "ypsilon", 1),
+        ("v1", "t", 1, 5, "b", "beta", False, 1),
+        ("v1", "t", 1, 2, "a", "alpha 1", True, 1),
+        ("v1", "t", 1, 9, "a", "alpha 2", False, 1),
+        ("v1", "t", 0, None, "z", "zeta", True, 0),
+        ("v2", "t", 0, 1, "y", "ypsilon", False, 1),
     ]
-    names = ["hadm_id", "table", "section", "order", "key", "phrase", "num_rows"]
+    names = ["hadm_id", "table", "section", "order", "key", "phrase", "is_early", "num_rows"]
     sections = compose(pl.DataFrame(rows, names, orient="row"), ("first", "second"))
     assert sections.select("hadm_id", "position", "note", "num_rows").rows() == [
         ("v1", 0, "first: zeta.", 0),
         ("v1", 1, "second: alpha 1; beta.", 3),
         ("v2", 0, "first: ypsilon.", 1),
     ]
+    assert sections["admission_note"].to_list() == ["first: zeta.", "second: alpha 1.", None]

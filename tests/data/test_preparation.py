@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 
 from medm_plm.data import preparation
+from medm_plm.data.checking import check_folder
 from medm_plm.data.cohort import CohortRules
-from medm_plm.data.preparation import PreparationRules
+from medm_plm.data.preparation import Preparation
+from medm_plm.data.rules import PreparationRules
 from medm_plm.data.schema import VISITS_FILE, VOCABULARY_FILE, read_visits
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.errors import InputError
-from medm_plm.ontologies.mappings import MedicationMapper
 
 
 @pytest.fixture
@@ -23,10 +24,7 @@ def fixtures(project_root):
 
 
 def prepare(source, folder, mapping, output, rules=None):
-    rules = rules or PreparationRules()
-    tables = preparation.read_source(source, folder, rules, lambda name: None)
-    prepared = preparation.prepare(source, tables, MedicationMapper.from_file(mapping), rules)
-    return preparation.write(prepared, output)
+    return Preparation(source, folder, output, rules or PreparationRules(), drug_map=mapping).run()
 
 
 def assert_closed(report):
@@ -127,7 +125,7 @@ def test_a_demand_that_nothing_meets_is_explained_with_counts(fixtures, tmp_path
     rules = PreparationRules(cohort=CohortRules(minimum_age=95))
     with pytest.raises(InputError, match=r"no visit is left; received .*6 dropped \(below the minimum age\)"):
         prepare("mimic3", fixtures / "mimic3", fixtures / "drug_map.csv", tmp_path / "out", rules)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "report.json").exists()
     rules = PreparationRules(diagnosis_system="ICD10CM")
     with pytest.raises(InputError, match="diagnosis_system does not exist in mimic3"):
         prepare("mimic3", fixtures / "mimic3", fixtures / "drug_map.csv", tmp_path / "out", rules)
@@ -140,20 +138,20 @@ def test_a_new_run_removes_the_old_report_first(fixtures, tmp_path, monkeypatch)
         CodeVocabulary, "save", lambda self, path: (_ for _ in ()).throw(OSError(5, "I/O error"))
     )
     with pytest.raises(InputError, match="I/O error"):
-        prepare(*arguments)
+        prepare(*arguments, PreparationRules(seed=1))
     assert not (tmp_path / "out" / "report.json").exists(), "a folder with a report must be complete"
 
 
 def test_the_check_finds_a_folder_that_was_tampered_with(fixtures, tmp_path):
     prepare("mimic3", fixtures / "mimic3", fixtures / "drug_map.csv", tmp_path / "out")
-    assert preparation.check_folder(tmp_path / "out")["violations"].sum() == 0
+    assert check_folder(tmp_path / "out")["violations"].sum() == 0
     visits = read_visits(tmp_path / "out")
     split = (
         pl.when(pl.col("hadm_id") == "1102").then(pl.lit("test")).otherwise(pl.lit("train")).alias("split")
     )
     visits.with_columns(split).write_parquet(tmp_path / "out" / VISITS_FILE)
     with pytest.raises(InputError, match="patient in two splits: 1 of 3"):
-        preparation.check_folder(tmp_path / "out")
+        check_folder(tmp_path / "out")
 
 
 def test_random_damage_is_counted_or_refused(fixtures, tmp_path):

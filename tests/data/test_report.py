@@ -28,7 +28,8 @@ def test_visits_are_counted():
         pl.when(pl.col("visit_number") == 1).then(pl.lit("")).otherwise("note").alias("note"),
         pl.when(pl.col("visit_number") == 2).then(None).otherwise("readmission").alias("readmission"),
     )
-    entry = report.visits_entry(visits, visits.filter(pl.col("visit_number") < 3), "paper")
+    read = report.visits_read_entry(visits)
+    entry = report.visits_entry(read, visits.filter(pl.col("visit_number") < 3), "paper")
     assert (entry["visits_read"], entry["patients_read"]) == (20, 8)
     assert (entry["visits_prepared"], entry["patients_with_several_visits"]) == (14, 6)
     assert entry["visits_with_note"] == 6
@@ -54,6 +55,18 @@ def test_lengths_leave_empty_records_out():
     }
     assert entry["medication_codes"]["visits"] == 1
     assert report.lengths_entry(visits.clear())["words_of_note"]["median"] is None
+
+
+def test_lengths_are_the_same_when_notes_are_cut_to_a_letter():
+    visits = invent_visits(12).with_columns(
+        pl.when(pl.col("visit_number") == 2).then(pl.lit("")).otherwise("note").alias("note")
+    )
+    counted = report.with_note_words(visits)
+    assert counted["note_words"].to_list() == [len(note.split()) for note in visits["note"]]
+    cut = counted.with_columns(pl.col("note").str.head(1))
+    assert report.with_note_words(cut).equals(cut)
+    assert report.lengths_entry(cut) == report.lengths_entry(visits)
+    assert report.lengths_entry(cut)["words_of_note"]["mean"] == 8.0
 
 
 def test_splits_and_vocabulary_add_up_and_json_is_stable():

@@ -9,8 +9,9 @@ import pytest
 import run_preparation
 from medm_plm.data import preparation, table_format
 from medm_plm.data.cohort import CohortRules
-from medm_plm.data.preparation import PreparationRules
+from medm_plm.data.rules import PreparationRules
 from medm_plm.data.schema import read_visits
+from medm_plm.data.visit_shards import prepare_shard
 from medm_plm.errors import InputError
 from medm_plm.ontologies.mappings import MedicationMapper
 
@@ -149,15 +150,15 @@ def test_tables_without_rows_are_their_header(folder):
         path = folder / f"{name}.csv"
         path.write_text(path.read_text().splitlines()[0] + "\n")
     rules = PreparationRules(cohort=CohortRules(require=()))
-    tables = preparation.read_source("table", folder, rules, lambda name: None)
-    prepared = preparation.prepare("table", tables, MedicationMapper.default(), rules)
+    tables = preparation.read_source("table", folder, rules)
+    prepared = prepare_shard(tables, MedicationMapper.default(), rules)
     assert prepared.visits["diagnosis_codes"].list.len().sum() == 0
     assert prepared.visits.height == 3
 
 
 def test_mistakes_of_a_whole_column_are_refused_without_a_cell(folder):
     change(folder, "notes", "2031-", "5/20/2031 ")
-    with pytest.raises(InputError, match="no value of column note_time can be read") as caught:
+    with pytest.raises(InputError, match="no value can be read of column note_time of table notes") as caught:
         table_format.read(folder)
     assert "5/20" not in str(caught.value)
     change(folder, "diagnoses", "ICD10CM", "SNOMED")
@@ -206,8 +207,8 @@ def test_without_dates_the_file_is_in_order(folder):
     change(folder, "diagnoses", "V1,1,", "V1,,")
     change(folder, "diagnoses", ",1,", ",,")
     rules = PreparationRules()
-    tables = preparation.read_source("table", folder, rules, lambda name: None)
-    visits = preparation.prepare("table", tables, MedicationMapper.default(), rules).visits
+    tables = preparation.read_source("table", folder, rules)
+    visits = prepare_shard(tables, MedicationMapper.default(), rules).visits
     assert visits["hadm_id"].to_list() == ["V2", "V1", "V3"]
     assert visits["readmission"].null_count() == 3
     first = visits.filter(hadm_id="V1").row(0, named=True)
@@ -215,12 +216,13 @@ def test_without_dates_the_file_is_in_order(folder):
     assert first["medication_codes"] == ["ATC:C07A", "ATC:C03C"]
 
 
-def test_a_class_of_the_hospital_wins_over_the_mapping_and_bad_ones_do_not(folder):
+def test_a_class_of_the_hospital_wins_over_the_mapping_and_bad_ones_do_not(folder, tmp_path):
     change(folder, "prescriptions", "Furosemide,PO,,", "Furosemide,PO,,n02aa01")
     change(folder, "prescriptions", "Heparin,SC,,", "Heparin,SC,,B01")
     rules = PreparationRules()
-    tables = preparation.read_source("table", folder, rules, lambda name: None)
-    prepared = preparation.prepare("table", tables, MedicationMapper.default(), rules)
+    tables = preparation.read_source("table", folder, rules)
+    prepared = prepare_shard(tables, MedicationMapper.default(), rules)
     codes = dict(prepared.visits.select("hadm_id", "medication_codes").iter_rows())
     assert codes == {"V1": ["ATC:N02A", "ATC:C07A"], "V2": ["ATC:J01C"], "V3": ["ATC:B01A"]}
-    assert prepared.report["medications"]["rows_with_a_class_of_the_source"] == 2
+    report = preparation.Preparation("table", folder, tmp_path / "out").run()
+    assert report["medications"]["rows_with_a_class_of_the_source"] == 2

@@ -17,6 +17,7 @@ def visit(
     diagnoses=("ICD9CM:1",),
     medications=("ATC:A01A",),
     label=None,
+    **early,
 ):
     return {
         "subject_id": subject,
@@ -28,6 +29,7 @@ def visit(
         "medication_codes": list(medications),
         "readmission": label,
         "split": split,
+        **early,
     }
 
 
@@ -126,6 +128,108 @@ def test_readmission_natural_and_balanced():
     other = tasks.readmission_visits(visits, "train", balanced=True, seed=2)
     assert set(other["hadm_id"]) != set(balanced["hadm_id"])
     assert tasks.readmission_visits(visits, "test", balanced=True).is_empty()
+
+
+def first_day(subject, number, codes, **fields):
+    codes = None if codes is None else list(codes)
+    return visit(subject, number, first_day_medication_codes=codes, **fields)
+
+
+def test_recommendation_of_the_first_day_has_only_visits_with_a_known_first_day_as_targets():
+    both = ("ATC:A01A", "ATC:B01A")
+    visits = frame(
+        first_day("a", 1, ("ATC:A01A",), medications=both),
+        first_day("a", 2, ("ATC:B01A",), medications=both),
+        first_day("a", 3, (), medications=both),
+        first_day("a", 4, None, medications=both),
+        first_day("b", 1, ("ATC:B01A",), medications=both),
+        first_day("b", 2, None, medications=both),
+        first_day("c", 1, ("ATC:C01A",), split="test"),
+    )
+    histories = tasks.medication_recommendation_patients(visits, "train", "first_day")
+    assert histories.select("hadm_id", "is_target").rows() == [
+        ("a-1", False),
+        ("a-2", True),
+        ("a-3", False),
+        ("a-4", False),
+    ]
+    assert histories["medication_codes"].to_list() == [list(both)] * 4, "histories keep the whole stay"
+    assert tasks.medication_recommendation_labels(visits, window="first_day") == ["ATC:B01A", "ATC:A01A"]
+    assert tasks.medication_prediction_labels(visits, window="first_day") == ["ATC:B01A", "ATC:A01A"]
+    assert tasks.medication_recommendation_labels(visits) == ["ATC:A01A", "ATC:B01A"]
+
+
+def test_prediction_of_the_first_day_reads_the_admission_note():
+    visits = frame(
+        first_day("a", 1, ("ATC:B01A",), admission_note="came", medications=("ATC:A01A", "ATC:B01A")),
+        first_day("b", 1, ("ATC:B01A",), admission_note=None),
+        first_day("c", 1, None, admission_note="came"),
+        first_day("d", 1, (), admission_note="came"),
+        first_day("e", 1, ("ATC:B01A",), admission_note=None, diagnoses=()),
+    )
+    examples = tasks.medication_prediction_visits(visits, "train", ["ATC:B01A"], window="first_day")
+    assert examples.select("hadm_id", "note", "labels", "medication_codes").rows() == [
+        ("a-1", "came", ["ATC:B01A"], []),
+        ("b-1", "", ["ATC:B01A"], []),
+    ]
+    assert examples["first_day_medication_codes"].null_count() == 2, "the answer stands nowhere else"
+
+
+def test_no_start_times_are_one_clear_error():
+    visits = frame(visit("a", 1), visit("a", 2))
+    for call in (
+        lambda: tasks.medication_recommendation_labels(visits, window="first_day"),
+        lambda: tasks.medication_recommendation_patients(visits, "train", "first_day"),
+        lambda: tasks.medication_prediction_labels(visits, window="first_day"),
+        lambda: tasks.medication_prediction_visits(visits, "train", [], window="first_day"),
+    ):
+        with pytest.raises(InputError, match=r"no start times of prescriptions.*whole_stay"):
+            call()
+    with pytest.raises(InputError, match="unknown medication window; received 'last_day'"):
+        tasks.medication_column(visits, "last_day")
+
+
+def test_mortality_reads_what_was_known_on_the_first_day_alone():
+    known = {"admission_note": "came", "died_in_hospital": True, "medications": ("ATC:A01A", "ATC:B01A")}
+    visits = frame(
+        first_day("a", 1, ("ATC:A01A",), **known),
+        first_day("b", 1, None, **known),
+        first_day("c", 1, ("ATC:A01A",), **{**known, "admission_note": None, "died_in_hospital": False}),
+        first_day("d", 1, ("ATC:A01A",), **{**known, "died_in_hospital": None}),
+        first_day("e", 1, None, **{**known, "admission_note": None}),
+        first_day("f", 1, (), **{**known, "admission_note": ""}),
+        first_day("g", 1, ("ATC:A01A",), split="test", **known),
+    )
+    examples = tasks.mortality_visits(visits, "train")
+    columns = ("hadm_id", "note", "diagnosis_codes", "medication_codes", "died_in_hospital")
+    assert examples.select(columns).rows() == [
+        ("a-1", "came", [], ["ATC:A01A"], True),
+        ("b-1", "came", [], [], True),
+        ("c-1", "", [], ["ATC:A01A"], False),
+    ]
+    balanced = tasks.mortality_visits(visits, "train", balanced=True, seed=0)
+    assert sorted(balanced["died_in_hospital"]) == [False, True]
+    assert tasks.mortality_visits(visits, "test")["hadm_id"].to_list() == ["g-1"]
+
+
+def test_what_is_read_of_the_current_note():
+    visits = frame(visit("a", 1, admission_note="came"), visit("a", 2, admission_note=None))
+    read = {
+        choice: tasks.current_inputs(tasks.with_current_note(visits, choice))
+        for choice in tasks.CURRENT_NOTES
+    }
+    assert {choice: inputs["note"].to_list() for choice, inputs in read.items()} == {
+        "none": ["", ""],
+        "admission_sections": ["came", ""],
+        "full": ["text", "text"],
+    }
+    for inputs in read.values():
+        assert inputs["medication_codes"].list.len().sum() == 0
+        assert inputs["diagnosis_codes"].to_list() == visits["diagnosis_codes"].to_list()
+    with pytest.raises(InputError, match=r"known at admission.*--current_note none"):
+        tasks.with_current_note(frame(visit("a", 1)), "admission_sections")
+    with pytest.raises(InputError, match="unknown current note; received 'all'"):
+        tasks.with_current_note(visits, "all")
 
 
 def test_unknown_split_is_refused_and_inputs_stay_as_they_were():

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from medm_plm.data.collators import PatientCollator
 from medm_plm.training import datasets
 from medm_plm.training.datasets import ExampleDataset, tokenize_task, tokenize_visits
 from medm_plm.training.task_examples import TaskExamples, task_examples, task_labels
@@ -95,6 +96,27 @@ def test_patients_hold_their_visits_in_order_and_only_diagnoses_of_the_current_o
             assert visit["current_code_input_ids"].tolist() == whole.tolist()
     labels = [visit["labels"] for patient in patients for visit in patient["visits"]]
     assert (np.stack([row for row in labels if row is not None]) == examples.target_labels).all()
+
+
+@pytest.mark.parametrize("choice", ["none", "admission_sections"])
+def test_words_of_the_current_visit_are_those_known_at_admission(choice, visits, processor):
+    task = "medication_recommendation"
+    words = pl.col("note").str.split(" ").list.head(pl.col("visit_number"))  # of different lengths
+    visits = visits.with_columns(words.list.join(" ").alias("admission_note"))
+    examples = task_examples(task, visits, "train", task_labels(task, visits, 50), current_note=choice)
+    patients = tokenize_task(task, processor, examples, "tokenising")
+    rows = [visit for patient in patients for visit in patient["visits"]]
+    assert all(("current_input_ids" in row) == (choice != "none") for row in rows)
+    if choice == "none":
+        return
+    for row, note in zip(rows, examples.visits["admission_note"], strict=True):
+        assert row["current_input_ids"].tolist() == processor.tokenizer(note)["input_ids"]
+        assert len(row["current_input_ids"]) < len(row["input_ids"])
+    batch = PatientCollator.from_processor(processor)(patients[:3])
+    assert batch["current_input_ids"].shape == batch["current_attention_mask"].shape
+    assert batch["current_input_ids"].shape[:2] == batch["visit_mask"].shape
+    lengths = [len(row["current_input_ids"]) for patient in patients[:3] for row in patient["visits"]]
+    assert batch["current_attention_mask"].sum().item() == sum(lengths)
 
 
 def test_examples_carry_the_epoch_even_to_a_copy_in_another_process():

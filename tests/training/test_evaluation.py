@@ -10,6 +10,7 @@ import torch
 from transformers import EvalPrediction
 
 from medm_plm import metrics
+from medm_plm.data.tasks import OUTCOME_COLUMNS
 from medm_plm.training import evaluation
 from medm_plm.training.arguments import TASK_NAMES
 
@@ -66,7 +67,7 @@ def test_target_rows_of_a_single_label():
 
 @pytest.mark.parametrize("task", TASK_NAMES)
 def test_every_task_has_metrics(task):
-    width = 1 if task == "readmission" else 20
+    width = 1 if task in OUTCOME_COLUMNS else 20
     rng = np.random.default_rng(0)
     found = evaluation.task_metrics(task, rng.random((30, width)), rng.integers(0, 2, (30, width)))
     assert all(isinstance(value, float) for value in found.values())

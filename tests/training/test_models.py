@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
+from medm_plm.data.tasks import OUTCOME_COLUMNS
 from medm_plm.errors import InputError
 from medm_plm.training.arguments import TASK_NAMES, RunArguments
 from medm_plm.training.models import (
@@ -71,7 +72,7 @@ def test_a_new_model_has_the_vocabularies_and_the_tree_of_the_folder(visits):
 
 @pytest.mark.parametrize("task", TASK_NAMES)
 def test_every_task_has_a_model_with_its_labels(task, visits):
-    labels = ["readmission"] if task == "readmission" else ["A", "B", "C"]
+    labels = [task] if task in OUTCOME_COLUMNS else ["A", "B", "C"]
     model = tiny_model(
         task, visits, id2label=dict(enumerate(labels)), label2id={x: i for i, x in enumerate(labels)}
     )
@@ -191,3 +192,23 @@ def test_a_head_for_other_labels_is_refused_and_one_for_the_same_goes_on(visits,
         load_model("icd_coding", tmp_path, tiny_model_options(), **swapped)
     with pytest.raises(InputError, match="another task"):
         load_model("medication_recommendation", tmp_path, tiny_model_options(), **labels)
+
+
+def names_of(task):
+    return {"id2label": {0: task}, "label2id": {task: 0}}
+
+
+@pytest.mark.parametrize(("learnt", "asked"), [("readmission", "mortality"), ("mortality", "readmission")])
+def test_a_head_of_one_outcome_is_refused_for_another(learnt, asked, visits, tmp_path):
+    tiny_model(learnt, visits, **names_of(learnt)).save_pretrained(tmp_path)
+    assert load_model(learnt, tmp_path, tiny_model_options(), **names_of(learnt)).config.num_labels == 1
+    with pytest.raises(InputError, match="another task"):
+        load_model(asked, tmp_path, tiny_model_options(), **names_of(asked))
+
+
+def test_a_head_that_reads_the_current_note_is_refused_for_one_that_does_not(visits, tmp_path):
+    name = "medication_recommendation"
+    tiny_model(name, visits, num_labels=3, use_current_note=True).save_pretrained(tmp_path)
+    assert load_model(name, tmp_path, tiny_model_options(), use_current_note=True).config.use_current_note
+    with pytest.raises(InputError, match="from other inputs"):
+        load_model(name, tmp_path, tiny_model_options())

@@ -14,7 +14,7 @@ from medm_plm.training.task_examples import (
 )
 from prepared_cohort import invent_visits
 
-TASKS = ("medication_recommendation", "readmission", "icd_coding", "medication_prediction")
+TASKS = ("medication_recommendation", "readmission", "icd_coding", "medication_prediction", "mortality")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,7 @@ def test_labels_come_from_the_training_split(visits):
     assert "ICD9CM:0010" not in labels
     assert task_labels("icd_coding", visits, 3) == labels[:3]
     assert task_labels("readmission", visits, 50) == ["readmission"]
+    assert task_labels("mortality", visits, 50) == ["mortality"]
 
 
 def test_no_code_to_predict_is_one_clear_error(visits):
@@ -78,6 +79,72 @@ def test_readmission_is_trained_on_equal_numbers_and_tested_on_all(visits):
     assert examples_of("readmission", visits, seed=1).targets.equals(
         examples_of("readmission", visits, seed=1).targets
     )
+
+
+def test_mortality_is_trained_on_equal_numbers_and_tested_on_all(visits):
+    train, test = examples_of("mortality", visits), examples_of("mortality", visits, "test")
+    assert train.labels.mean() == 0.5
+    whole = visits.filter(pl.col("split") == "test")
+    assert len(test.labels) == whole.height
+    assert test.labels.sum() == whole["died_in_hospital"].sum() > 0
+    assert test.visits["note"].to_list() == whole["admission_note"].to_list()
+    assert test.visits["medication_codes"].to_list() == whole["first_day_medication_codes"].to_list()
+    assert test.visits["diagnosis_codes"].list.len().sum() == 0
+    natural = examples_of("mortality", visits, balanced=False)
+    assert natural.labels.sum() == train.labels.sum() < natural.labels.size / 2
+
+
+def test_mortality_of_a_source_that_tells_nothing_early_is_one_clear_error(visits):
+    late = visits.with_columns(
+        pl.lit(None, dtype=pl.String).alias("admission_note"),
+        pl.lit(None, dtype=pl.List(pl.String)).alias("first_day_medication_codes"),
+    )
+    with pytest.raises(InputError, match=r"task mortality.*a source that tells deaths"):
+        examples_of("mortality", late)
+
+
+@pytest.mark.parametrize("task", ["medication_recommendation", "medication_prediction"])
+def test_medications_of_the_first_day_are_the_labels(task, visits):
+    labels = task_labels(task, visits, 50, "first_day")
+    examples = task_examples(task, visits, "test", labels, medication_window="first_day")
+    by_id = dict(zip(visits["hadm_id"], visits["first_day_medication_codes"], strict=True))
+    assert (examples.target_labels.sum(1) == 2).all()
+    for hadm_id, row in zip(examples.targets["hadm_id"], examples.target_labels, strict=True):
+        assert {labels[i] for i in np.flatnonzero(row)} == set(by_id[hadm_id])
+
+
+def test_a_visit_without_a_known_first_day_is_history(visits):
+    last_unknown = visits.with_columns(
+        pl.when(pl.col("visit_number") == 3)
+        .then(None)
+        .otherwise("first_day_medication_codes")
+        .alias("first_day_medication_codes")
+    )
+    task = "medication_recommendation"
+    labels = task_labels(task, last_unknown, 50, "first_day")
+    examples = task_examples(task, last_unknown, "train", labels, medication_window="first_day")
+    assert set(examples.targets["visit_number"]) == {2, 4}
+    history = examples.visits.filter(pl.col("visit_number") == 3)
+    assert (history["medication_codes"].list.len() == 3).all()
+
+
+@pytest.mark.parametrize("choice", ["none", "admission_sections", "full"])
+def test_what_is_read_of_the_current_visit(choice, visits):
+    task = "medication_recommendation"
+    examples = examples_of(task, visits, current_note=choice)
+    chosen = examples.visits.filter(pl.Series(examples.is_target))
+    read = {
+        "none": [""] * chosen.height,
+        "admission_sections": chosen["admission_note"].to_list(),
+        "full": chosen["note"].to_list(),
+    }
+    assert examples.inputs["note"].to_list() == read[choice]
+    assert examples.inputs["medication_codes"].list.len().sum() == 0
+    assert examples.inputs["hadm_id"].to_list() == examples.targets["hadm_id"].to_list()
+    made = baseline_examples(task, examples)
+    second = examples.visits.with_row_index().filter(pl.Series(examples.is_target))["index"][0]
+    words = [examples.visits["note"][second - 1], examples.inputs["note"][0]]
+    assert made[0].note == " ".join(word for word in words if word)
 
 
 def test_targets_are_all_visits_but_the_first(visits):
