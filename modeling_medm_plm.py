@@ -15,7 +15,7 @@ from torch import nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.masking_utils import create_bidirectional_mask
+from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.bert.modeling_bert import BertLayer, BertSelfAttention
 from transformers.processing_utils import Unpack
@@ -42,8 +42,18 @@ AUTO_MAP = {
 """Every saved folder names all of these, whichever class was saved, so that any Auto class can open it."""
 
 
-TEXT_PREFIX_MODEL_TYPES = ("bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta")
-"""Text encoders that are nothing but embeddings and equal layers, so that a run can start in the middle."""
+TEXT_PREFIX_MODEL_TYPES = (
+    "bert",
+    "camembert",
+    "distilbert",
+    "electra",
+    "ernie",
+    "modernbert",
+    "roberta",
+    "xlm-roberta",
+)
+"""Text encoders whose layers can be run one by one from outside, so that a run can start in the middle. The
+layers of MPNet take a bias, and those of Megatron-BERT give tuples; both are always run as a whole."""
 
 NOTE_INPUTS = ("input_ids", "inputs_embeds", "text_prefix_states")
 """The ways to give a note."""
@@ -644,6 +654,7 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
         code_token_type_ids: torch.LongTensor | None = None,
         code_inputs_embeds: torch.FloatTensor | None = None,
         text_prefix_states: torch.FloatTensor | None = None,
+        text_prefix_mask: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -666,7 +677,10 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
             code_inputs_embeds (`torch.FloatTensor` of shape `(batch, codes, hidden)`, *optional*): instead of
                 `code_input_ids`.
             text_prefix_states (`torch.FloatTensor` of shape `(batch, words, hidden)`, *optional*): what
-                `encode_text_prefix` returned for the notes, instead of `input_ids`; only the live layers run.
+                `encode_text_prefix` returned for the notes, in any precision; only the live layers run, and
+                `input_ids` are not read.
+            text_prefix_mask (`torch.Tensor` of shape `(batch,)`, *optional*): 1 where `text_prefix_states`
+                holds the note, 0 where the frozen layers still have to read it from `input_ids`.
             output_attentions (`bool`, *optional*): return the attention weights of both encoders (needs
                 `attn_implementation="eager"`) and of the cross-modal module.
             output_hidden_states (`bool`, *optional*): return the states after every layer.
@@ -693,7 +707,10 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
             text_inputs = {"attention_mask": attention_mask, **kwargs}
             text_inputs |= {k: v for k, v in optional.items() if v is not None and k in self._text_arguments}
             if text_prefix_states is not None:
-                text = self._encode_live_layers(text_prefix_states, attention_mask)
+                words = {"input_ids": input_ids, "token_type_ids": token_type_ids}
+                words["attention_mask"] = attention_mask
+                states = self._complete_prefix(text_prefix_states, text_prefix_mask, words)
+                text = self._encode_live_layers(states, attention_mask)
             else:
                 text = self.text_model(input_ids=input_ids, inputs_embeds=inputs_embeds, **text_inputs)
             visit["text_last_hidden_state"] = text.last_hidden_state
@@ -716,12 +733,17 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
         return MedMPLMModelOutput(**visit)
 
     @torch.no_grad()
-    def encode_text_prefix(self, **text_inputs: torch.Tensor) -> torch.FloatTensor:
+    def encode_text_prefix(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+    ) -> torch.FloatTensor:
         """Output of the frozen text layers, which depends on the note alone and can be kept.
 
         Args:
-            text_inputs: `input_ids`, `attention_mask` and, where the text encoder takes them,
-                `token_type_ids` (`torch.Tensor` of shape `(batch, words)`).
+            input_ids, attention_mask, token_type_ids (`torch.Tensor` of shape `(batch, words)`): the notes,
+                as `forward` takes them.
 
         Returns:
             `torch.FloatTensor` of shape `(batch, words, hidden)`, for `text_prefix_states`.
@@ -735,25 +757,61 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
                 f"{self.config.text_config.model_type!r}. A prefix needs at least one frozen layer and one "
                 f"of {', '.join(TEXT_PREFIX_MODEL_TYPES)}."
             )
-        text_inputs = {name: value for name, value in text_inputs.items() if name in self._text_arguments}
-        states = self.text_model(**text_inputs, output_hidden_states=True).hidden_states
-        return states[self.config.num_frozen_text_layers]
+        types = {} if "token_type_ids" not in self._text_arguments else {"token_type_ids": token_type_ids}
+        states = self.text_model.embeddings(input_ids=input_ids, **types)
+        if (projection := getattr(self.text_model, "embeddings_project", None)) is not None:
+            states = projection(states)
+        return self._run_text_layers(states, attention_mask, slice(self.config.num_frozen_text_layers))
 
     @property
     def has_text_prefix(self) -> bool:
         """Whether the frozen layers can be computed apart from the live ones."""
-        frozen = self.config.num_frozen_text_layers > 0
-        return frozen and self.config.text_config.model_type in TEXT_PREFIX_MODEL_TYPES
+        text_config = self.config.text_config
+        known = text_config.model_type in TEXT_PREFIX_MODEL_TYPES
+        return (
+            known and self.config.num_frozen_text_layers > 0 and not getattr(text_config, "is_decoder", False)
+        )
+
+    def _complete_prefix(
+        self, states: torch.FloatTensor, given: torch.Tensor | None, words: dict[str, torch.Tensor | None]
+    ) -> torch.FloatTensor:
+        """Bring kept states to the model's precision and compute those of the notes that have none."""
+        states = states.to(self.text_model.dtype)
+        if given is None or given.all():
+            return states
+        if words["input_ids"] is None:
+            raise ValueError("Give `input_ids` too where `text_prefix_mask` says that states are missing.")
+        missing = ~given.bool()
+        selected = {name: None if values is None else values[missing] for name, values in words.items()}
+        return states.index_put((missing,), self.encode_text_prefix(**selected).to(states.dtype))
 
     def _encode_live_layers(
         self, states: torch.FloatTensor, attention_mask: torch.Tensor | None
     ) -> BaseModelOutputWithPooling:
         """Go on from the frozen layers' output through the live ones."""
-        config = self.text_model.config
-        mask = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=attention_mask)
-        for layer in _text_layers(self.text_model)[self.config.num_frozen_text_layers :]:
-            states = layer(states, mask)
+        states = self._run_text_layers(
+            states, attention_mask, slice(self.config.num_frozen_text_layers, None)
+        )
+        if (final_norm := getattr(self.text_model, "final_norm", None)) is not None:
+            states = final_norm(states)
         return BaseModelOutputWithPooling(last_hidden_state=states)
+
+    def _run_text_layers(
+        self, states: torch.FloatTensor, attention_mask: torch.Tensor | None, part: slice
+    ) -> torch.FloatTensor:
+        """Run some of the text encoder's layers as the encoder itself does; ModernBERT's are of two kinds."""
+        config = self.text_model.config
+        inputs = {"config": config, "inputs_embeds": states, "attention_mask": attention_mask}
+        arguments = {"full_attention": {"attention_mask": create_bidirectional_mask(**inputs)}}
+        if (rotary_embedding := getattr(self.text_model, "rotary_emb", None)) is not None:
+            local_mask = create_bidirectional_sliding_window_mask(**inputs)
+            arguments["sliding_attention"] = {"attention_mask": local_mask}
+            positions = torch.arange(states.shape[1], device=states.device).unsqueeze(0)
+            for kind in set(config.layer_types):
+                arguments[kind]["position_embeddings"] = rotary_embedding(states, positions, kind)
+        for layer in _text_layers(self.text_model)[part]:
+            states = layer(states, **arguments[getattr(layer, "attention_type", "full_attention")])
+        return states
 
     def _normalize_text(self, states: torch.Tensor) -> torch.Tensor:
         if not self.config.normalize_text_states:
@@ -1022,7 +1080,7 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "token_type_ids": token_type_ids,
-            **{name: kwargs.pop(name, None) for name in NOTE_INPUTS if name != "input_ids"},
+            **{name: kwargs.pop(name, None) for name in (*NOTE_INPUTS[1:], "text_prefix_mask")},
             "code_input_ids": code_input_ids,
             "code_attention_mask": code_attention_mask,
             "code_token_type_ids": code_token_type_ids,
@@ -1216,9 +1274,10 @@ def _text_layers(text_model: PreTrainedModel) -> nn.ModuleList:
 
 
 def _text_embeddings(text_model: PreTrainedModel) -> list[nn.Module]:
-    """The modules below the first layer of a text encoder."""
-    modules = (getattr(text_model, name, None) for name in ("embeddings", "embeddings_project"))
-    return [module for module in modules if module is not None]
+    """What the first layer of a text encoder already needs, MPNet's bias of all layers among it."""
+    names = ("embeddings", "embeddings_project", "encoder.relative_attention_bias")
+    modules = dict(text_model.named_modules())
+    return [modules[name] for name in names if name in modules]
 
 
 def _check_node_parents(parents: torch.LongTensor, config: MedMPLMCodeConfig) -> None:

@@ -50,8 +50,9 @@ from medm_plm.training.evaluation import (
     write_json,
     write_predictions,
 )
-from medm_plm.training.feature_cache import add_prefix_states
+from medm_plm.training.feature_cache import CacheOptions, add_prefix_states
 from medm_plm.training.models import load_model, new_model, shared_processor
+from medm_plm.training.resuming import resume_folder
 from medm_plm.training.task_data import TaskData, check_run_examples, run_examples, task_data
 from medm_plm.training.task_examples import (
     TaskExamples,
@@ -59,7 +60,7 @@ from medm_plm.training.task_examples import (
     outcome_visits,
     training_share,
 )
-from medm_plm.training.trainer import MedMPLMTrainer, resume_folder, start_run
+from medm_plm.training.trainer import MedMPLMTrainer, start_run
 
 Predictions = dict[str, tuple[np.ndarray, np.ndarray]]
 """Probabilities and labels, both `(targets, labels)`, by split."""
@@ -135,7 +136,7 @@ def _finetune(
     train_notes: pl.Series,
 ) -> tuple[Predictions, list[dict[str, Any]]]:
     """Train and save MedM-PLM; return its predictions on validation and test, and the log of the training."""
-    checkpoint = resume_folder(args)
+    checkpoint = resume_folder(args, options, model_options)
     pretrained = None if options.model == "none" else options.model
     vocabulary = CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE)
     start_run(args)
@@ -155,10 +156,10 @@ def _finetune(
         for split, part in examples.items()
     }
     if args.frozen_text_cache is not None:
-        for part in tokenized.values():
-            single_visits = [visit for example in part for visit in example.get("visits", [example])]
-            padding_id = processor.tokenizer.pad_token_id
-            add_prefix_states(model.model, single_visits, args.frozen_text_cache, padding_id)
+        all_examples = [example for part in tokenized.values() for example in part]
+        single_visits = [visit for example in all_examples for visit in example.get("visits", [example])]
+        cache = CacheOptions.from_arguments(args)
+        add_prefix_states(model.model, single_visits, cache, processor.tokenizer.pad_token_id)
     collator = PatientCollator if options.task == "medication_recommendation" else VisitCollator
     trainer = MedMPLMTrainer(
         model=model,

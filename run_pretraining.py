@@ -32,7 +32,7 @@ from medm_plm.training.evaluation import (
     run_facts,
     write_json,
 )
-from medm_plm.training.feature_cache import add_prefix_states
+from medm_plm.training.feature_cache import CacheOptions, add_prefix_states
 from medm_plm.training.models import new_model, shared_processor
 from medm_plm.training.pretraining_examples import (
     CODE_FIELDS,
@@ -42,7 +42,8 @@ from medm_plm.training.pretraining_examples import (
     fixed_masks,
     pretraining_visits,
 )
-from medm_plm.training.trainer import MedMPLMTrainer, resume_folder, start_run
+from medm_plm.training.resuming import resume_folder
+from medm_plm.training.trainer import MedMPLMTrainer, start_run
 
 METRIC_NAMES = ("accuracy", "recall_at_5", "recall_at_10")
 
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options, model_options, args = parse_arguments(
         PretrainingArguments, ModelArguments, RunArguments, argv=argv, description=__doc__
     )
-    checkpoint = resume_folder(args)
+    checkpoint = resume_folder(args, options, model_options)
     visits = read_visits(options.data)
     vocabulary = CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE)
     check_before_training(options.data, visits, vocabulary)
@@ -73,8 +74,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         split: tokenize_visits(processor, part, f"tokenising {split}") for split, part in parts.items()
     }
     if args.frozen_text_cache is not None:
-        for part in examples.values():
-            add_prefix_states(model.model, part, args.frozen_text_cache, processor.tokenizer.pad_token_id)
+        all_visits = [visit for part in examples.values() for visit in part]
+        cache = CacheOptions.from_arguments(args)
+        add_prefix_states(model.model, all_visits, cache, processor.tokenizer.pad_token_id)
     questions = {split: fixed_masks(examples[split], masker) for split in ("validation", "test")}
 
     if options.pretraining_target == "all" and args.metric_for_best_model == "loss":

@@ -50,6 +50,8 @@ TEST_REQUIREMENTS = [
     "torch_geometric>=2.6",  # the reference our graph attention is compared with
 ]
 STYLE_REQUIREMENTS = ["ruff>=0.14"]
+# Only for the preparation on many machines (docs/large_scale.md); older ones know no token authentication.
+ENGINE_REQUIREMENTS = ["ray>=2.52,<3"]
 
 setup(
     name="medm-plm",
@@ -85,5 +87,6 @@ setup(
     extras_require={
         "test": TEST_REQUIREMENTS,
         "dev": TEST_REQUIREMENTS + STYLE_REQUIREMENTS,
+        "engines": ENGINE_REQUIREMENTS,
     },
 )

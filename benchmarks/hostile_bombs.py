@@ -58,7 +58,8 @@ _ILLNESS = b"900," + _VISIT + b",1,0389\n"
 BOMBS: dict[str, tuple[str, Callable[[], Iterator[bytes]]]] = {
     "quoted field of 400 MB": ("NOTEEVENTS", lambda: _field(_NOTE + b'"', b"x", b'"\n')),
     "quoted field of 400 MB in lines": ("NOTEEVENTS", lambda: _field(_NOTE + b'"', b"xxxxxxx\n", b'"\n')),
-    "the same behind a blank line": ("NOTEEVENTS", lambda: _field(b"\n" + _NOTE + b'"', b"xxxxxxx\n", b'"\n')),
+    "the same behind a blank line": ("NOTEEVENTS",
+    lambda: _field(b"\n" + _NOTE + b'"', b"xxxxxxx\n", b'"\n')),
     "the same, four bytes a letter": (
         "NOTEEVENTS", lambda: _field(b"\n" + _NOTE + b'"', "😀😀\n".encode() + b"xxxxxxx", b'"\n')),
     "field of 400 MB without quotes": ("NOTEEVENTS", lambda: _field(_NOTE, b"x", b"\n")),
@@ -66,7 +67,8 @@ BOMBS: dict[str, tuple[str, Callable[[], Iterator[bytes]]]] = {
     "400 MB of commas": ("NOTEEVENTS", lambda: _field(_NOTE, b",", b"\n")),
     "400 MB of blank lines": ("NOTEEVENTS", lambda: _field(b"", b"\n", b"")),
     "header of 400 MB": ("NOTEEVENTS", lambda: _field(b"", b"x", b"\n")),
-    "header of a million columns": ("NOTEEVENTS", lambda: iter([b"".join(b",c%d" % n for n in range(10**6)), b"\n"])),
+    "header of a million columns": ("NOTEEVENTS", lambda: iter([b"".join(b",c%d" % n for n in range(10**6)),
+    b"\n"])),
     "2 GB of rows that are not wanted": ("NOTEEVENTS", lambda: _rows(_NURSE)),
     "2 GB of diagnoses of one visit": ("DIAGNOSES_ICD", lambda: _rows(_ILLNESS)),
 }  # fmt: skip
@@ -102,7 +104,9 @@ def _write(table: Path, pieces: Iterator[bytes], is_header: bool) -> tuple[int, 
 def _prepare(folder: Path) -> tuple[int, str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", _PROGRAM, str(folder / "input"), str(folder / "output")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+    )
     peak, stopped, deadline = 0, "", time.monotonic() + _SECONDS
     while process.poll() is None and not stopped:
         time.sleep(0.05)
@@ -121,6 +125,9 @@ def _prepare(folder: Path) -> tuple[int, str]:
     if stopped:
         return peak, stopped
     if process.returncode:
-        return peak, f"failed: {errors.strip().splitlines()[-1][:100] if errors.strip() else process.returncode}"
+        return (
+            peak,
+            f"failed: {errors.strip().splitlines()[-1][:100] if errors.strip() else process.returncode}",
+        )
     measured, outcome = json.loads(output)
     return max(peak, measured), outcome + (" (leak)" if SENTINEL in errors + outcome else "")

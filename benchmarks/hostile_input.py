@@ -3,17 +3,22 @@
     python benchmarks/hostile_input.py --output FOLDER
     python benchmarks/hostile_input.py --output FOLDER --only 4711
 
-Makes tables of every source from a small valid base, damages them in one way after the other, and prepares them.
+Makes tables of every source from a small valid base, damages them in one way after the other,
+and prepares them.
 Each run must end with a report whose accounts close, or with one `InputError`. Anything else is a failure and
-printed with the number of its case, which with the seed makes the case again: another exception, a panic of the
-engine, more than a minute, memory, a row that is not accounted for, another result with three shards than with
-one, or a cell in a message, a log, a report or the name of a file. At the end bombs are prepared in processes of
+printed with the number of its case, which with the seed makes the case again: another exception,
+a panic of the
+engine, more than a minute, memory, a row that is not accounted for,
+another result with three shards than with
+one, or a cell in a message, a log,
+a report or the name of a file. At the end bombs are prepared in processes of
 their own and their memory is measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import os
 import random
@@ -33,6 +38,7 @@ from hostile_kinds import CELL_KINDS, FILE_KINDS, Case, CsvKind  # noqa: E402
 from hostile_options import OPTION_KINDS  # noqa: E402
 from hostile_parquet import PARQUET_KINDS  # noqa: E402
 from hostile_verdict import FAILED, Verdict, judge  # noqa: E402
+
 from medm_plm.command_line import print_table  # noqa: E402
 
 KINDS: tuple[CsvKind, ...] = (*CELL_KINDS, *FILE_KINDS, *PARQUET_KINDS, *OPTION_KINDS)
@@ -46,7 +52,9 @@ def main() -> None:
         for verdict in run_cases(options, iter([options.only])):
             print(verdict.case.kind, verdict.case.source, verdict.outcome, verdict.why, sep="; ")
         return
-    verdicts = list(run_cases(options, iter(range(options.first, sys.maxsize))))
+    verdicts: list[Verdict] = []
+    with contextlib.suppress(KeyboardInterrupt):  # what is done by then is shown
+        verdicts.extend(run_cases(options, iter(range(options.first, sys.maxsize))))
     columns = ("kind of damage", "cases", "files", "rows", "refused", "prepared", "failures", "seconds")
     print_table(f"hostile input, seed {options.seed}", columns, table_rows(verdicts))
     show_failures(verdicts)
@@ -59,7 +67,9 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--output", type=Path, required=True, help="where the cases are made; emptied after each")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="where the cases are made; emptied after each"
+    )
     parser.add_argument("--rows", type=int, default=200_000, help="rows in damaged tables, at least")
     parser.add_argument("--files", type=int, default=2000, help="damaged files, at least")
     parser.add_argument("--seed", type=int, default=0)

@@ -16,7 +16,8 @@ from hostile_tables import EVENTS, SOURCES, VISIT_TABLE, Rows, csv_bytes, valid_
 
 REFUSED, PREPARED = "refused", "prepared"
 CSV_SOURCES = ("mimic3", "mimic4", "eicu", "table")
-_PREFIXES = ("DIAGNOSIS//ICD//9//", "ICD10CM/", "MEDICATION//START//", "NDC/", "ATC/", "NOTE//DISCHARGE_SUMMARY",
+_PREFIXES = ("DIAGNOSIS//ICD//9//", "ICD10CM/", "MEDICATION//START//", "NDC/", "ATC/",
+"NOTE//DISCHARGE_SUMMARY",
              "HOSPITAL_ADMISSION//", "HOSPITAL_DISCHARGE//", "MEDS_BIRTH", "MEDS_DEATH", "LAB//")  # fmt: skip
 _GZIP_HEADER_BYTES = 10
 
@@ -73,7 +74,9 @@ class Case:
     def write(self, ending: str | None = None) -> None:
         """Write the tables as they are now."""
         if ending is None:
-            ending = self.random.choice((".csv", ".csv", ".csv.gz", ".parquet")[: 4 if self.source == "table" else 3])
+            ending = self.random.choice(
+                (".csv", ".csv", ".csv.gz", ".parquet")[: 4 if self.source == "table" else 3]
+            )
         self.paths = write_tables(self.tables, self.input, ".parquet" if self.source == "meds" else ending)
 
 
@@ -184,7 +187,9 @@ def keep_header(case: Case, rows: Rows) -> None:
 
 def _wanted(case: Case, rows: Rows) -> list[int]:
     """Columns that the preparation reads; others may be missing."""
-    roles = {"id", "code", "drug", "ndc", "time", "flag"} - ({"time"} if case.source in ("mimic3", "mimic4") else set())
+    roles = {"id", "code", "drug", "ndc", "time", "flag"} - (
+        {"time"} if case.source in ("mimic3", "mimic4") else set()
+    )
     unread = {"row_id", "deathtime", "dod", "storetime", "note_id", "stoptime"}
     return [
         place
@@ -194,7 +199,10 @@ def _wanted(case: Case, rows: Rows) -> list[int]:
 
 
 def damage_bytes(
-    case: Case, change: Callable[[Case, bytes], bytes], ending: str = ".csv", names: Sequence[str] | None = None
+    case: Case,
+    change: Callable[[Case, bytes], bytes],
+    ending: str = ".csv",
+    names: Sequence[str] | None = None,
 ) -> None:
     """Change the bytes of files; plain ones are compressed afterwards, sometimes."""
     case.choose(names)
@@ -226,7 +234,9 @@ def add_line(case: Case, content: bytes, line: str) -> bytes:
 
 def odd_quotes(case: Case, content: bytes) -> bytes:
     mark = case.cells.mark()
-    line = case.random.choice((f'"{mark},1', f'"{mark}"",1', f'{mark},"', f'"{mark}" ,"{mark}', '"""', f',"{mark}"x'))
+    line = case.random.choice(
+        (f'"{mark},1', f'"{mark}"",1', f'{mark},"', f'"{mark}" ,"{mark}', '"""', f',"{mark}"x')
+    )
     return add_line(case, content, line)
 
 
@@ -258,7 +268,9 @@ def split_members(case: Case, content: bytes) -> bytes:
 
 
 def mix_ends(case: Case, content: bytes) -> bytes:
-    return b"".join(line[:-1] + case.random.choice((b"\n", b"\r\n")) for line in content.splitlines(keepends=True))
+    return b"".join(
+        line[:-1] + case.random.choice((b"\n", b"\r\n")) for line in content.splitlines(keepends=True)
+    )
 
 
 def as_latin(case: Case, content: bytes) -> bytes:
@@ -272,7 +284,9 @@ def as_wide(case: Case, content: bytes) -> bytes:
 
 def add_surrogates(case: Case, content: bytes) -> bytes:
     commas = b"," * content.partition(b"\n")[0].count(b",")
-    piece = case.random.choice((b"\xed\xa0\x80", b"\xed\xb0\x80", b"\xf5\x80\x80\x80", b"\xc0\x80", b"\xff", b"\x80"))
+    piece = case.random.choice(
+        (b"\xed\xa0\x80", b"\xed\xb0\x80", b"\xf5\x80\x80\x80", b"\xc0\x80", b"\xff", b"\x80")
+    )
     return content + case.cells.mark().encode() + piece + commas + b"\n"
 
 
@@ -309,17 +323,23 @@ def misname(case: Case) -> None:
             path.with_name(path.name + ".gz").write_bytes(content)
         else:
             noise = case.random.randbytes(2000)
-            path.write_bytes({"noise": noise, "zip": b"PK\x03\x04" + noise}.get(kind) or gzip.compress(content))
+            path.write_bytes(
+                {"noise": noise, "zip": b"PK\x03\x04" + noise}.get(kind) or gzip.compress(content)
+            )
 
 
 def change_between(case: Case) -> None:
     """Let a file become another one while the stages run."""
-    name = case.random.choice([name for name in case.tables if name != VISIT_TABLE.get(case.source)] or [EVENTS])
+    name = case.random.choice(
+        [name for name in case.tables if name != VISIT_TABLE.get(case.source)] or [EVENTS]
+    )
     case.damaged, case.num_rows = [name], len(case.tables[name]) - 1
     case.write(".csv")
     path, moment = case.paths[name], case.random.choice(("plan", "tables"))
     shorter = csv_bytes(case.tables[name][: len(case.tables[name]) // 2])
-    longer = path.read_bytes() * 2 if case.source == "meds" else path.read_bytes() + shorter.partition(b"\n")[2]
+    longer = (
+        path.read_bytes() * 2 if case.source == "meds" else path.read_bytes() + shorter.partition(b"\n")[2]
+    )
     content = case.random.choice((shorter, longer, b""))
     if moment == "plan":
         case.expected = REFUSED
@@ -350,7 +370,12 @@ CELL_KINDS: tuple[CsvKind, ...] = (
     ("drug strings", CSV_SOURCES, lambda case: damage_cells(case, "drug"), PREPARED),
     ("drugs of 1 MB", SOURCES, lambda case: put_long(case, "drug", LONGEST_DRUG), PREPARED),
     ("notes", ("mimic3", "mimic4", "table", "meds"), lambda case: damage_cells(case, "note"), PREPARED),
-    ("notes of 5 MB", ("mimic3", "table", "meds"), lambda case: put_long(case, "note", LONGEST_NOTE), PREPARED),
+    (
+        "notes of 5 MB",
+        ("mimic3", "table", "meds"),
+        lambda case: put_long(case, "note", LONGEST_NOTE),
+        PREPARED,
+    ),
 )
 FILE_KINDS: tuple[CsvKind, ...] = (
     ("ragged rows", CSV_SOURCES, lambda case: damage_rows(case, make_ragged), REFUSED),
@@ -361,25 +386,32 @@ FILE_KINDS: tuple[CsvKind, ...] = (
     ("header only", CSV_SOURCES, lambda case: damage_rows(case, keep_header), None),
     ("bad quotes", CSV_SOURCES, lambda case: damage_bytes(case, odd_quotes), REFUSED),
     ("bare quotes", CSV_SOURCES, lambda case: damage_bytes(case, bare_quotes), REFUSED),
-    ("NUL bytes", CSV_SOURCES, lambda case: damage_bytes(case, lambda c, b: insert(c, b, b"\0", b"\0")), None),
+    ("NUL bytes", CSV_SOURCES, lambda case: damage_bytes(case, lambda c, b: insert(c, b, b"\0", b"\0")),
+        None),
     ("lone CR", CSV_SOURCES, lambda case: damage_bytes(case, lambda c, b: insert(c, b, b"\r", b"\r")), None),
-    ("lone CR as line end", CSV_SOURCES, lambda case: damage_bytes(case, lambda c, b: b.replace(b"\n", b"\r")), REFUSED),
+    ("lone CR as line end", CSV_SOURCES, lambda case: damage_bytes(case, lambda c, b: b.replace(b"\n",
+        b"\r")), REFUSED),
     ("mixed line ends", CSV_SOURCES, lambda case: damage_bytes(case, mix_ends), PREPARED),
-    ("blank lines", CSV_SOURCES, lambda case: damage_bytes(case, lambda c, b: b.replace(b"0\n", b"0\n\n\n")), None),
-    ("byte order mark", CSV_SOURCES, lambda case: damage_bytes(case, lambda c, b: b"\xef\xbb\xbf" + b), PREPARED),
+    ("blank lines", CSV_SOURCES, lambda case: damage_bytes(case, lambda c, b: b.replace(b"0\n",
+        b"0\n\n\n")), None),
+    ("byte order mark", CSV_SOURCES, lambda case: damage_bytes(case, lambda c, b: b"\xef\xbb\xbf" + b),
+        PREPARED),
     ("Latin-1", CSV_SOURCES, lambda case: damage_bytes(case, as_latin), REFUSED),
     ("UTF-16 and UTF-32", CSV_SOURCES, lambda case: damage_bytes(case, as_wide), REFUSED),
     ("surrogates and broken UTF-8", CSV_SOURCES, lambda case: damage_bytes(case, add_surrogates), REFUSED),
     ("flipped bytes", CSV_SOURCES, lambda case: damage_bytes(case, flip_bytes), None),
     ("cut off anywhere", CSV_SOURCES, lambda case: damage_bytes(case, cut_off), None),
     ("gz cut off", CSV_SOURCES, lambda case: damage_bytes(case, cut_off, ".csv.gz"), REFUSED),
-    ("gz with wrong checksum", CSV_SOURCES, lambda case: damage_bytes(case, break_checksum, ".csv.gz"), REFUSED),
+    ("gz with wrong checksum", CSV_SOURCES, lambda case: damage_bytes(case, break_checksum, ".csv.gz"),
+        REFUSED),
     ("gz with flipped bytes", CSV_SOURCES, lambda case: damage_bytes(case, flip_bytes, ".csv.gz"), None),
-    ("gz of several members", CSV_SOURCES, lambda case: damage_bytes(case, split_members, ".csv.gz"), PREPARED),
+    ("gz of several members", CSV_SOURCES, lambda case: damage_bytes(case, split_members, ".csv.gz"),
+        PREPARED),
     ("gz with bytes behind it", CSV_SOURCES, lambda case: damage_bytes(
         case, lambda c, b: b + c.cells.mark().encode(), ".csv.gz"), REFUSED),
     ("empty file", CSV_SOURCES, lambda case: damage_bytes(
-        case, lambda c, b: c.random.choice((b"", b"\n", b"\n\n\n", b"\xef\xbb\xbf", b",,,\n", b"\0", b"\r"))), REFUSED),
+        case, lambda c, b: c.random.choice((b"", b"\n", b"\n\n\n", b"\xef\xbb\xbf", b",,,\n", b"\0",
+        b"\r"))), REFUSED),
     ("ending of another format", CSV_SOURCES, misname, REFUSED),
     ("no file in its place", SOURCES, put_no_file, REFUSED),
     ("changes between stages", SOURCES, change_between, None),

@@ -1,4 +1,4 @@
-"""Kinds of damage to what is given beside the tables: mapping files, lists of ids, notes, prepared folders."""
+"""Damage to what is given beside the tables: mapping files, lists of ids, notes, prepared folders."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 import polars as pl
-
 from hostile_cells import NUMBER
 from hostile_kinds import CSV_SOURCES, REFUSED, Case, CsvKind, flip_bytes
 from hostile_tables import FIXTURES, csv_bytes
+
 from medm_plm.data.preparation import Preparation
 from medm_plm.data.schema import REPORT_FILE, VISITS_FILE, VOCABULARY_FILE
 
@@ -30,11 +30,14 @@ def damage_drug_map(case: Case) -> None:
     valid = (FIXTURES / "drug_map.csv").read_bytes()
     contents = (
         b"", b"\n", b"\0" * 100, csv_bytes(rows), csv_bytes(packages), ragged, csv_bytes(rows)[:-30],
-        valid + f'"{mark()}'.encode(), valid + f'{mark()}"{mark()},x,N02B\n'.encode(), valid.decode().encode("utf-16"),
-        valid + b"\xff\xfe" + mark().encode(), gzip.compress(valid), csv_bytes([[mark(), mark()], [mark(), "N02B"]]),
+        valid + f'"{mark()}'.encode(), valid + f'{mark()}"{mark()},x,N02B\n'.encode(),
+            valid.decode().encode("utf-16"),
+        valid + b"\xff\xfe" + mark().encode(), gzip.compress(valid), csv_bytes([[mark(), mark()], [mark(),
+            "N02B"]]),
         f"{{'{mark()}': {mark()}}}".encode(), f"{{'{mark()}': '{mark()}'}}".encode(), f"{{{_DEEP}".encode(),
         f"{{'12345678901': {_HUGE}}}".encode(), b"{" + mark().encode(), f"{{1: {'-' * 100_000}1}}".encode(),
-        b"{(1, 2): [3]}", b"{[1]: 2}", valid.replace(b",", b"\t"), valid.replace(b"\n", b"\r"), flip_bytes(case, valid),
+        b"{(1, 2): [3]}", b"{[1]: 2}", valid.replace(b",", b"\t"), valid.replace(b"\n", b"\r"),
+        flip_bytes(case, valid),
     )  # fmt: skip
     path = case.folder / case.random.choice(("map.csv", "map.csv", "map.txt", "map.csv.gz", "map"))
     content = case.random.choice(contents)
@@ -57,7 +60,13 @@ def damage_split_ids(case: Case) -> None:
             lines.insert(case.random.randrange(len(lines)), case.cells.identifier())
         content = case.random.choice(
             ("\n".join(lines).encode(errors="surrogatepass"),) * 4
-            + (b"", b"\xff" + case.cells.mark().encode(), "\n".join(lines).encode("utf-16"), b"hadm_id\n", b"\0\n")
+            + (
+                b"",
+                b"\xff" + case.cells.mark().encode(),
+                "\n".join(lines).encode("utf-16"),
+                b"hadm_id\n",
+                b"\0\n",
+            )
         )
         path = folder / f"{word}_50_hadm_ids.csv"
         match case.random.randrange(12):
@@ -115,14 +124,20 @@ def damage_visits(case: Case) -> None:
     changes = (
         lambda: visits.drop(column),
         lambda: visits.with_columns(pl.lit(mark).alias(column.meta.output_name())),
-        lambda: visits.with_columns(pl.lit(None, visits.schema[column.meta.output_name()]).alias(column.meta.output_name())),
+        lambda: visits.with_columns(
+            pl.lit(None, visits.schema[column.meta.output_name()]).alias(column.meta.output_name())
+        ),
         lambda: visits.with_columns(pl.lit([mark, None], pl.List(pl.String)).alias("diagnosis_codes")),
         lambda: visits.with_columns(pl.lit([f"ICD9CM:{mark}"], pl.List(pl.String)).alias("medication_codes")),
-        lambda: visits.with_columns(pl.lit(["", ":", f"{mark}:"], pl.List(pl.String)).alias("diagnosis_codes")),
+        lambda: visits.with_columns(
+            pl.lit(["", ":", f"{mark}:"], pl.List(pl.String)).alias("diagnosis_codes")
+        ),
         lambda: visits.with_columns(pl.lit([None], pl.List(pl.String)).alias("medication_codes")),
         lambda: visits.with_columns(pl.lit(None, pl.List(pl.String)).alias("first_day_medication_codes")),
         lambda: visits.with_columns(pl.lit(mark).alias("split")),
-        lambda: visits.with_columns(pl.Series("split", case.random.choices(("train", "test"), k=visits.height))),
+        lambda: visits.with_columns(
+            pl.Series("split", case.random.choices(("train", "test"), k=visits.height))
+        ),
         lambda: visits.with_columns(pl.lit(-(2**31), pl.Int32).alias("visit_number")),
         lambda: visits.with_columns(pl.lit(float("nan")).alias("age")),
         lambda: pl.concat([visits, visits]),
@@ -141,20 +156,28 @@ def damage_json(case: Case) -> None:
     valid = path.read_text(encoding="utf-8")
     fields = json.loads(valid)
     mark = case.cells.mark()
-    contents: list[object] = [
-        "", "null", "[]", "{}", "5", f'"{mark}"', _DEEP, '{"a":' * 100_000, f'{{"tokens": {_DEEP}', _HUGE, valid[:-20],
-        f'{{"tokens": ["{mark}"], "node_parents": ["{mark}"], "num_codes": "{mark}"}}', b"\xff\xfe" + mark.encode(),
-        f'{{"tokens": ["{mark}"], "node_parents": [{_HUGE}], "num_codes": 1}}', flip_bytes(case, valid.encode()),
-        '{"tokens": [], "node_parents": [1e999], "num_codes": 1e999}', '{"tokens": 5, "node_parents": 5, "num_codes": NaN}',
-        {**fields, "output": mark}, {**fields, "output": {"../../" + mark: mark}}, {**fields, "output": {"\0": mark}},
-        {**fields, "output": None}, {**fields, "fingerprint": int(NUMBER)},
-        {**fields, "num_codes": 3}, {**fields, "num_codes": -1},
-        {**fields, "tokens": [*fields.get("tokens", ()), mark]},
-        {**fields, "tokens": [[], {}, *fields.get("tokens", ())[2:]]},
-        {**fields, "node_parents": [0] * len(fields.get("tokens", ()))},
-        {**fields, "node_parents": [*range(1, len(fields.get("tokens", ()))), 0]},
-        {**fields, "tokens": [*fields.get("tokens", ())[:-1], f"{mark}:x"]},
+    anything: list[object] = [
+        "", "null", "[]", "{}", "5", f'"{mark}"', _DEEP, '{"a":' * 100_000, f'{{"tokens": {_DEEP}', _HUGE,
+        valid[:-20],
+        b"\xff\xfe" + mark.encode(), flip_bytes(case, valid.encode()),
     ]  # fmt: skip
+    reports: list[object] = [
+        {**fields, "output": mark}, {**fields, "output": {"../../" + mark: mark}}, {**fields,
+        "output": {"\0": mark}},
+        {**fields, "output": None}, {**fields, "fingerprint": int(NUMBER)},
+    ]  # fmt: skip
+    tokens = fields.get("tokens", ())
+    vocabularies: list[object] = [
+        f'{{"tokens": ["{mark}"], "node_parents": ["{mark}"], "num_codes": "{mark}"}}',
+        f'{{"tokens": ["{mark}"], "node_parents": [{_HUGE}], "num_codes": 1}}',
+        '{"tokens": [], "node_parents": [1e999], "num_codes": 1e999}',
+        '{"tokens": 5, "node_parents": 5, "num_codes": NaN}',
+        {**fields, "num_codes": 3}, {**fields, "num_codes": -1}, {**fields, "tokens": [*tokens, mark]},
+        {**fields, "tokens": [[], {}, *tokens[2:]]}, {**fields, "node_parents": [0] * len(tokens)},
+        {**fields, "node_parents": [*range(1, len(tokens)), 0]}, {**fields, "tokens": [*tokens[:-1],
+        f"{mark}:x"]},
+    ]  # fmt: skip
+    contents = anything + (reports if name == REPORT_FILE else vocabularies)
     content = case.random.choice(contents)
     if isinstance(content, dict):
         content = json.dumps(content)

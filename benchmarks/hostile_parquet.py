@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import polars as pl
 import pyarrow.parquet as pq
-
 from hostile_cells import NUMBER
 from hostile_kinds import REFUSED, Case, CsvKind, cut_off, damage_bytes, flip_bytes
 from hostile_tables import EVENTS, frame_of
@@ -105,7 +104,9 @@ def other_columns(case: Case) -> None:
         if case.random.random() < 0.5:
             frame = frame.drop(column)
         else:
-            frame = frame.with_columns(pl.col(column).alias(case.random.choice((column.upper(), f" {column}"))))
+            frame = frame.with_columns(
+                pl.col(column).alias(case.random.choice((column.upper(), f" {column}")))
+            )
         frame.write_parquet(case.paths[name])
 
 
@@ -134,7 +135,11 @@ def several_shards(case: Case) -> None:
             frame = frame.drop(case.random.choice(("hadm_id", "route", "text_value")))
         if part == 2 and case.random.random() < 0.5:
             frame = frame.with_columns(pl.Series("subject_id", [int(NUMBER)] * frame.height))
-        name = os.fsdecode(b"\xff\xfe") if case.random.random() < 0.3 else case.random.choice(("[1]", "*", "a b", "é"))
+        name = (
+            os.fsdecode(b"\xff\xfe")
+            if case.random.random() < 0.3
+            else case.random.choice(("[1]", "*", "a b", "é"))
+        )
         path = case.input / "data" / f"{name}{part}.parquet"
         with path.open("wb") as file:
             frame.write_parquet(file)

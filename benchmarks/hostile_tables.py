@@ -12,7 +12,6 @@ import io
 from pathlib import Path
 
 import polars as pl
-
 from hostile_cells import SENTINEL
 
 FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
@@ -125,12 +124,16 @@ def _plain_tables(patients: int) -> dict[str, Rows]:
         for visit in (1, 2):
             number = f"{SENTINEL}P{patient}V{visit}"
             month = f"20{patient % 80 + 10}-0{visit}"
-            visits.append([f"{SENTINEL}P{patient}", number, f"{month}-01 08:00:00", f"{month}-09 12:00:00", "61",
+            visits.append([f"{SENTINEL}P{patient}", number, f"{month}-01 08:00:00", f"{month}-09 12:00:00",
+                "61",
                            "EMERGENCY", "no"])  # fmt: skip
             diagnoses += [[number, "1", "ICD9CM", _CODES[patient % 5]], [number, "2", "ICD10CM", "I509"]]
             prescriptions += [[number, f"{month}-01 09:00:00", _DRUGS[patient % 4], "IV", "0", ""],
-                              [number, f"{month}-02", f"{SENTINEL}{patient}", "PO", "", "N02BE01"]]  # fmt: skip
-            notes.append([number, f"{month}-08", f"History: {SENTINEL} fell, \"twice\" on day {patient}-{visit}."])
+                              [number, f"{month}-02", f"{SENTINEL}{patient}", "PO", "",
+                              "N02BE01"]]  # fmt: skip
+            notes.append(
+                [number, f"{month}-08", f'History: {SENTINEL} fell, "twice" on day {patient}-{visit}.']
+            )
     return {"visits": visits, "diagnoses": diagnoses, "prescriptions": prescriptions, "notes": notes}
 
 
@@ -142,7 +145,14 @@ def _events(patients: int) -> Rows:
         rows += [
             [subject, "1950-01-01 00:00:00", "MEDS_BIRTH", "", "", ""],
             [subject, start, "HOSPITAL_ADMISSION//EMERGENCY//UNK", "", visit, ""],
-            [subject, start, f"MEDICATION//START//{_DRUGS[patient % 4]}", "", visit if patient % 2 else "", "IV"],
+            [
+                subject,
+                start,
+                f"MEDICATION//START//{_DRUGS[patient % 4]}",
+                "",
+                visit if patient % 2 else "",
+                "IV",
+            ],
             [subject, start, f"LAB//{SENTINEL}{patient}//mg", f"{SENTINEL}", visit, ""],
             [subject, end, f"DIAGNOSIS//ICD//9//{_CODES[patient % 5]}", "", visit, ""],
             [subject, end, "NOTE//DISCHARGE_SUMMARY", f"Seen {SENTINEL}{patient}, day {patient}.", visit, ""],

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-
 from hostile_cells import NUMBER, SENTINEL
 from hostile_kinds import PREPARED, REFUSED, Case
 from hostile_tables import num_records
+
 from medm_plm.data.checking import check_folder
 from medm_plm.data.preparation import Preparation
 from medm_plm.data.schema import REPORT_FILE, REPORT_PAGE_FILE, VISITS_FILE
@@ -89,7 +89,7 @@ def _run(case: Case) -> tuple[str, str, str, dict | None]:
         if len(str(error)) > _CHARACTERS_OF_MESSAGE:
             return FAILED, "message is too long", told, None
         return REFUSED, str(error).replace(str(case.folder), ""), told, None
-    except BaseException as error:  # noqa: BLE001 - panics of the engine are no `Exception`
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         frames = traceback.extract_tb(error.__traceback__)
@@ -184,7 +184,11 @@ def captured() -> Iterator[Callable[[], str]]:
         root.addHandler(log)
         root.setLevel(logging.DEBUG)
         try:
-            with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text), warnings.catch_warnings():
+            with (
+                contextlib.redirect_stdout(text),
+                contextlib.redirect_stderr(text),
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("always")
                 yield lambda: kept
         finally:

@@ -36,8 +36,8 @@ def main(script: str) -> int:
         ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 << 20)
         try:
             assert not (reachable := addresses_from_outside()), f"Ray listens to the network: {reachable}"
-            address = ray.get_runtime_context().gcs_address
-            return subprocess.run([sys.executable, script], env=os.environ | {"RAY_ADDRESS": address}).returncode
+            environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+            return subprocess.run([sys.executable, script], env=environment, check=False).returncode
         finally:
             ray.shutdown()
 

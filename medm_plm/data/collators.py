@@ -55,12 +55,20 @@ def attention_mask_of(rows: Sequence[Sequence[int] | np.ndarray]) -> torch.Tenso
     return pad_sequences([np.ones(len(row), dtype=np.int64) for row in rows], 0)
 
 
-def pad_states(rows: Sequence[np.ndarray]) -> torch.Tensor:
-    """Pad token states with zeros to the longest note, `(rows, longest, hidden)` in single precision."""
-    padded = np.zeros((len(rows), max(map(len, rows)), rows[0].shape[1]), dtype=np.float32)
+def pad_states(rows: Sequence[torch.Tensor | None], width: int) -> torch.Tensor:
+    """Pad token states with zeros, `(rows, width, hidden)` in the precision of the states.
+
+    Args:
+        rows (`Sequence[torch.Tensor]`): `(words, hidden)` of each note, None where there are no states; at
+            least one note has some.
+        width (`int`): length of the longest note.
+    """
+    first = next(row for row in rows if row is not None)
+    padded = first.new_zeros((len(rows), width, first.shape[1]))
     for index, row in enumerate(rows):
-        padded[index, : len(row)] = row
-    return torch.from_numpy(padded)
+        if row is not None:
+            padded[index, : len(row)] = row
+    return padded
 
 
 @dataclass(frozen=True)
@@ -166,12 +174,10 @@ class VisitCollator:
     def pad_text(self, visits: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Return the text inputs of the visits, each of shape `(visits, words)`.
 
-        Visits with the kept states of the frozen text layers (see `medm_plm.training.feature_cache`) give
-        these, `(visits, words, hidden)`, in place of ids.
+        Where the output of the frozen text layers is kept (see `medm_plm.training.feature_cache`), these
+        states, `(visits, words, hidden)`, are added; if only some of the visits have it, a mask `(visits,)`
+        tells which.
         """
-        if "text_prefix_states" in visits[0]:
-            states = [visit["text_prefix_states"] for visit in visits]
-            return {"text_prefix_states": pad_states(states), "attention_mask": attention_mask_of(states)}
         rows = [visit["input_ids"] for visit in visits]
         batch = {
             "input_ids": pad_sequences(rows, self.text_padding_id),
@@ -179,6 +185,13 @@ class VisitCollator:
         }
         if self.with_text_types:
             batch["token_type_ids"] = torch.zeros_like(batch["input_ids"])
+        kept = [visit.get("text_prefix_states") for visit in visits]
+        is_kept = [note is not None for note in kept]
+        if any(is_kept):
+            states = [None if note is None else note.read() for note in kept]
+            batch["text_prefix_states"] = pad_states(states, batch["input_ids"].shape[1])
+            if not all(is_kept):
+                batch["text_prefix_mask"] = torch.tensor(is_kept)
         return batch
 
     def pad_codes(self, visits: Sequence[Mapping[str, Any]], prefix: str = "") -> dict[str, torch.Tensor]:

@@ -24,7 +24,7 @@ _CHUNK_BYTES = 8 << 20
 _BYTES_AT_A_TIME = 128 << 10  # looked at together, so that they stay in the cache
 LONGEST_ROW = 32 << 20  # bytes, where long notes have 60,000: what is longer is an open quote or a bomb
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_COMMA, _NEWLINE, _QUOTE = b',\n"'
+_COMMA, _NEWLINE, _QUOTE, _RETURN = b',\n"\r'
 # Which bytes may stand before a quote that opens a field, and behind one that closes it.
 _BEFORE_OPENING, _AFTER_CLOSING = np.zeros((2, 256), dtype=bool)
 _BEFORE_OPENING[list(b',\n"')] = True
@@ -93,7 +93,10 @@ def read_header(path: Path, columns: Sequence[str]) -> Header:
                 remedy="check that this is the table of that name and that commas separate its columns",
             )
     # Engines refuse equal names, even of columns that nobody wants.
-    names = (name if header.index(name) == place else f"{name}#{place}" for place, name in enumerate(header))
+    first_place = {name: place for place, name in reversed(list(enumerate(header)))}
+    names = (
+        name if first_place[name] == place else f"{name}#{place}" for place, name in enumerate(header)
+    )
     return Header(tuple(names), reader.line_num)  # type: ignore[attr-defined]
 
 
@@ -183,7 +186,7 @@ class _Structure:
         self.bare_quote_row: int | None = None
         self.first_line_of_open_row = num_lines + 1
         self._num_lines = num_lines
-        self._commas_of_open_row = 0
+        self._commas_of_open_row = self._bytes_of_open_row = 0
         self._inside = False
         self._last = _NEWLINE
         self._last_closed = False  # the byte before this chunk was a quote that closed a field
@@ -207,7 +210,11 @@ class _Structure:
         self._watch_quotes(values, places[is_quote], inside[is_quote])
         is_newline = kinds == _NEWLINE
         ends = np.flatnonzero(is_newline & ~inside)
-        self._count_commas(np.cumsum((kinds == _COMMA) & ~inside, dtype=np.int32), ends)
+        odd = self._rows_with_other_counts(np.cumsum((kinds == _COMMA) & ~inside, dtype=np.int32), ends)
+        self.is_regular &= odd.size == 0 or self._are_blank(odd, values, places[ends])
+        self._bytes_of_open_row += values.size
+        if ends.size:
+            self._bytes_of_open_row = values.size - int(places[ends[-1]]) - 1
         if ends.size:
             lines = int(np.count_nonzero(is_newline[: ends[-1] + 1]))
             self.first_line_of_open_row = self._num_lines + lines + 1
@@ -223,16 +230,24 @@ class _Structure:
         is_row = self._last == _NEWLINE or self._commas_of_open_row == self.num_commas
         return self.is_regular and is_row and not self._inside
 
-    def _count_commas(self, commas: np.ndarray, ends: np.ndarray) -> None:
+    def _rows_with_other_counts(self, commas: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Which of the rows that end here have more or fewer commas than the header."""
         before = commas[ends]
         total = int(commas[-1]) if commas.size else 0
-        if before.size:
-            counts = np.diff(before, prepend=0)
-            counts[0] += self._commas_of_open_row
-            self.is_regular &= bool((counts == self.num_commas).all())
-            self._commas_of_open_row = total - int(before[-1])
-        else:
+        if not before.size:
             self._commas_of_open_row += total
+            return before
+        counts = np.diff(before, prepend=0)
+        counts[0] += self._commas_of_open_row
+        self._commas_of_open_row = total - int(before[-1])
+        return np.flatnonzero(counts != self.num_commas)
+
+    def _are_blank(self, rows: np.ndarray, values: np.ndarray, ends: np.ndarray) -> bool:
+        """Whether rows are nothing but their line end; a file may be full of such lines."""
+        lengths = np.diff(ends, prepend=-1 - self._bytes_of_open_row)[rows]
+        last = ends[rows]
+        before = np.where(last > 0, values[last - 1], self._last)
+        return bool(((lengths == 1) | ((lengths == 2) & (before == _RETURN))).all())
 
     def _watch_quotes(self, values: np.ndarray, quotes: np.ndarray, inside: np.ndarray) -> None:
         if self.bare_quote_row is not None or not (quotes.size or self._last_closed):

@@ -49,6 +49,7 @@ from medm_plm.data.schema import (
     SOURCE_PRESCRIPTION_SCHEMA,
     SOURCE_VISIT_SCHEMA,
     SUBJECT_ID,
+    WRITTEN_DRUG,
     RowLedger,
     SourceTables,
 )
@@ -204,6 +205,7 @@ class _Records:
         frame = ledger.keep(frame, ~cancelled, "order cancelled")
         frame = keep_known(frame, ledger, visits)
         frame = frame.rename({"drugname": DRUG, "routeadmin": ROUTE})
+        frame = frame.with_columns(pl.col(DRUG).alias(WRITTEN_DRUG))
         named = name_by_code(frame, self.reader.learned("medication"))
         num_named = frame[DRUG].null_count() - named[DRUG].null_count()
         self.reader.remarks["medication rows named by their HICL code"] = num_named
@@ -213,7 +215,7 @@ class _Records:
             (whole_number("drugstartoffset") / _MINUTES_PER_HOUR).alias(HOURS_SINCE_ADMISSION),
             pl.lit(None, pl.String).alias(NDC),
             one_row(),
-        ).select(SOURCE_PRESCRIPTION_SCHEMA.names())
+        ).select(*SOURCE_PRESCRIPTION_SCHEMA.names(), WRITTEN_DRUG)
 
     def notes(self, stays: pl.DataFrame) -> pl.DataFrame:
         makers = {

@@ -28,7 +28,7 @@ from medm_plm.data.meds_events import (
     event_batches,
     event_folder,
 )
-from medm_plm.data.meds_visits import visits_from, with_visits
+from medm_plm.data.meds_visits import admission_numbers, visits_from, with_visits
 from medm_plm.data.reading import joined_notes, one_row, third_level, with_hours_since_admission
 from medm_plm.data.schema import (
     ATC,
@@ -70,6 +70,7 @@ def layout(folder: str | Path, codes: MedsCodes | None = None) -> SourceLayout:
         keep=pl.col(KIND).is_not_null(),
         reason="code begins with none of the prefixes",
         ledger=OTHERS,
+        learn=admission_numbers,
     )
     return SourceLayout({EVENTS: events}, EVENTS, records)
 
@@ -95,7 +96,7 @@ def records(reader: TableReader) -> SourceTables:
     ledgers[OTHERS] = RowLedger(events.height - sum(frame.height for frame in frames.values()))
     no_record = "discharge, birth or death: gives a time or an age, is no record of its own"
     ledgers[OTHERS].drop(ledgers[OTHERS].rows_in, no_record)
-    visits = visits_from(events, ledgers[ADMISSION])
+    visits = visits_from(events, reader.learned(EVENTS), ledgers[ADMISSION])
     for kind in (DIAGNOSIS, MEDICATION, DISCHARGE_NOTE):
         frames[kind] = with_visits(frames[kind], visits, ledgers[kind])
     return SourceTables(

@@ -160,7 +160,9 @@ def _columns(shard: Path) -> list[pl.Expr]:
     schema = read_schema(shard, _COLUMNS, _REMEDY)
     time, dtype = schema[TIME]
     if not isinstance(dtype, pl.Datetime):
-        raise InputError(f"column {TIME} has a wrong type", file=shard, received=dtype, expected="a timestamp")
+        raise InputError(
+            f"column {TIME} has a wrong type", file=shard, received=dtype, expected="a timestamp"
+        )
     visit = next((name for name in _VISIT_COLUMNS if name in schema), None)
 
     def text(name: str | None) -> pl.Expr:

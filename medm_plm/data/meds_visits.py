@@ -13,6 +13,7 @@ from medm_plm.data.schema import (
     DIED_IN_HOSPITAL,
     DISCHARGE_TIME,
     HADM_ID,
+    NUM_ROWS,
     SOURCE_ORDER,
     SOURCE_VISIT_SCHEMA,
     SUBJECT_ID,
@@ -26,7 +27,20 @@ _IS_DEATH = r"(?i)\b(DIED|DEAD|EXPIRED)\b"
 _UNKNOWN = "UNK"  # what conversions write where a part of a code is missing
 
 
-def visits_from(events: pl.DataFrame, ledger: RowLedger) -> pl.DataFrame:
+def admission_numbers(events: pl.DataFrame) -> pl.DataFrame:
+    """Count whose admissions have which number; a number counts for one patient alone.
+
+    Args:
+        events (`polars.DataFrame`): some of what `meds_events.event_batches` gave.
+
+    Returns:
+        Columns `subject_id`, `hadm_id` and `num_rows`; counts of parts of the dataset add up.
+    """
+    named = _of(events, ADMISSION).filter(pl.all_horizontal(pl.col(*KEYS, TIME).is_not_null()))
+    return named.group_by(KEYS).agg(pl.len().cast(pl.Int64).alias(NUM_ROWS))
+
+
+def visits_from(events: pl.DataFrame, numbers: pl.DataFrame, ledger: RowLedger) -> pl.DataFrame:
     """Make visits of admissions, discharges, births and deaths.
 
     A discharge belongs to the admission with the same number, or, without numbers, to the last admission
@@ -34,7 +48,9 @@ def visits_from(events: pl.DataFrame, ledger: RowLedger) -> pl.DataFrame:
     hospital if the discharge says so or the death falls on a day of the visit.
 
     Args:
-        events (`polars.DataFrame`): what `meds_events.read_events` gave.
+        events (`polars.DataFrame`): what `meds_events.event_batches` gave.
+        numbers (`polars.DataFrame`): what `admission_numbers` counted in the whole dataset; of a number of
+            several patients the first patient's admission counts.
         ledger (`RowLedger`): where admissions that cannot be used are counted.
 
     Returns:
@@ -43,6 +59,10 @@ def visits_from(events: pl.DataFrame, ledger: RowLedger) -> pl.DataFrame:
     frame = ledger.keep(_of(events, ADMISSION), pl.col(TIME).is_not_null(), "admission has no time")
     once = pl.struct(SUBJECT_ID, HADM_ID, TIME).is_first_distinct()
     frame = ledger.keep(frame, once, "admission is listed again").sort(SUBJECT_ID, TIME, ROW)
+    owners = numbers.group_by(HADM_ID).agg(pl.min(SUBJECT_ID).alias("owner"))
+    frame = frame.join(owners, on=HADM_ID, how="left", maintain_order="left")
+    is_own = pl.col(HADM_ID).is_null() | pl.col("owner").eq_missing(pl.col(SUBJECT_ID))
+    frame = ledger.keep(frame, is_own, "number of another patient's admission").drop("owner")
     place = pl.int_range(1, pl.len() + 1).over(SUBJECT_ID)
     number = pl.concat_str(SUBJECT_ID, place.cast(pl.String), separator="-")
     frame = frame.with_columns(pl.coalesce(HADM_ID, number).alias(HADM_ID)).rename({TIME: ADMISSION_TIME})

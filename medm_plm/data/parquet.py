@@ -40,7 +40,7 @@ def read_schema(path: Path, columns: Sequence[str], remedy: str) -> dict[str, tu
     if _name_is_no_text(path):
         raise InputError("name of the file is not UTF-8", file=path, remedy="rename it")
     try:
-        schema = pl.read_parquet_schema(path)
+        schema = pl.scan_parquet(path, glob=False).collect_schema()  # a name may hold `*` or `[`
     except _DAMAGE:
         _refuse_damaged(path)
     names = [name.strip().lower() for name in schema]

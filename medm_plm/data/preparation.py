@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -316,8 +317,9 @@ class Preparation:
             read (`Mapping[str, str]`): by table, the fingerprint of the file that was cut.
         """
         planned = stage_inputs(self.work / "plan")["inputs"]["tables"]
+        current: Any = self.inputs["tables"]
         for name, found in read.items():
-            if not found == planned[name] == self.inputs["tables"][name]:
+            if not found == planned[name] == current[name]:
                 raise InputError(
                     "file has changed since the preparation began",
                     file=self.layout.tables[name].path,

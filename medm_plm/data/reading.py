@@ -25,6 +25,8 @@ from medm_plm.data.sections import admission_text
 
 _PLANNED_TYPES = ("SURGICAL SAME DAY ADMISSION",)
 _DAYS_PER_YEAR = 365.25
+# The engine divides a column by a number in another way than a single row, which changes the last digit.
+_YEARS_PER_SECOND = 1 / (_DAYS_PER_YEAR * 24 * 60 * 60)
 _MINUTES_PER_HOUR = 60
 _NEWBORN_TOLERANCE = 0.02  # years; a newborn may be admitted, by the clock, shortly before it is born
 
@@ -70,7 +72,7 @@ def age_since(birth: pl.Expr) -> pl.Expr:
         The ages.
     """
     seconds = (pl.col(ADMISSION_TIME) - birth).dt.total_seconds()
-    return age_of(seconds / (_DAYS_PER_YEAR * 24 * 60 * 60), _NEWBORN_TOLERANCE)
+    return age_of(seconds * _YEARS_PER_SECOND, _NEWBORN_TOLERANCE)
 
 
 def age_of(years: pl.Expr, tolerance: float = 0.0) -> pl.Expr:

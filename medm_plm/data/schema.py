@@ -73,7 +73,9 @@ TABLE = "table"  # which table of the source a text comes from
 CODE = "code"
 DRUG, ROUTE, NDC = "drug", "route", "ndc"
 HOURS_SINCE_ADMISSION = "hours_since_admission"
-ATC = "atc"  # of a prescription whose class the source itself says; a column that only some sources have
+# Columns of prescriptions that only some sources have: the class that the source itself says, and the string
+# as written where `drug` may come from other patients' rows.
+ATC, WRITTEN_DRUG = "atc", "written_drug"
 
 SOURCE_VISIT_SCHEMA = pl.Schema(
     {
@@ -189,7 +191,8 @@ class SourceTables:
         visits (`polars.DataFrame`): `SOURCE_VISIT_SCHEMA`; `hadm_id` is unique.
         diagnoses (`polars.DataFrame`): `SOURCE_DIAGNOSIS_SCHEMA`; codes are qualified.
         prescriptions (`polars.DataFrame`): `SOURCE_PRESCRIPTION_SCHEMA`; drugs as the source names them. With
-            a column `atc` (ATC third level or null) where the source can say the class itself.
+            a column `atc` (ATC third level or null) where the source can say the class itself, and
+            `written_drug` where it names drugs by what other rows say.
         notes (`polars.DataFrame`): `SOURCE_NOTE_SCHEMA`; clean text, one row for each table and visit.
         ledgers (`dict[str, RowLedger]`): by name of the source table.
         visit_table (`str`): which ledger counts the rows of `visits`.

@@ -1,8 +1,7 @@
 """Which section a heading of a discharge summary opens.
 
 Headings are typed freely: "PMH:", "PAST MEDICAL HISTORY", "Past Medcial Hx". `recognise` brings them to a
-plain form (lower case, abbreviations written out, little words and plurals gone, one slip of the keyboard
-mended for each longer word) and looks that up in a table of patterns, of which the first that fits counts.
+plain form (`plain_headings`) and looks that up in a table of patterns, of which the first that fits counts.
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from functools import lru_cache
+
+from medm_plm.data.plain_headings import ABBREVIATIONS, NEAR, SQUEEZED, VOCABULARY, plain_form
 
 
 class SectionName(StrEnum):
@@ -47,51 +48,6 @@ class SectionName(StrEnum):
     ADMISSION_MARK = "admission_mark"  # "On admission:"
     DISCHARGE_MARK = "discharge_mark"  # "At discharge:"
 
-
-# Brought to words before anything else; the keys are whole words, in lower case.
-_ABBREVIATIONS = {
-    "hx": "history", "meds": "medication", "med": "medication", "dx": "diagnosis", "diagnoses": "diagnosis",
-    "dc": "discharge", "discharged": "discharge", "followup": "follow up", "exam": "examination",
-    "exams": "examination", "labs": "laboratory", "lab": "laboratory", "laboratories": "laboratory",
-    "pmhx": "pmh", "pshx": "psh", "sochx": "social history", "shx": "social history",
-    "famhx": "family history", "fhx": "family history", "dispo": "disposition", "preadmission": "admission",
-    "admitting": "admission",
-    "admit": "admission", "analyses": "analysis", "sx": "symptom", "soc": "social", "psych": "psychiatric",
-    "phx": "past history", "preadmit": "admission",
-}  # fmt: skip
-_LETTER_PAIRS = (
-    (r"\bd\s?/\s?c\b", "discharge"),
-    (r"\bf\s?/\s?u\b", "follow up"),
-    (r"\ba\s?[/&]\s?p\b", "ap"),
-)
-_LITTLE_WORDS = frozenset({
-    "a", "an", "the", "of", "and", "or", "on", "at", "upon", "to", "for", "in", "with", "by", "from",
-    "as", "per", "time", "day", "patient", "s", "his", "her", "your", "list", "brief", "concise",
-    "detailed", "including", "include", "current",
-})  # fmt: skip
-# Words whose slips are mended.
-_VOCABULARY = (
-    "allergy", "admission", "chief", "complaint", "condition", "course", "diagnosis", "discharge",
-    "disposition", "examination", "family", "follow", "history", "hospital", "illness", "instruction",
-    "invasive", "laboratory", "major", "medical", "medication", "past", "pertinent", "physical",
-    "present", "procedure", "result", "review", "service", "social", "summary", "surgical", "system",
-    "addendum", "hospitalization",
-)  # fmt: skip
-# Headings that wrap over two lines or lose their blanks, in the plain form.
-_COMMON = (
-    "chief complaint", "history present illness", "past medical history", "past surgical history",
-    "social history", "family history", "review system", "physical examination", "pertinent result",
-    "major surgical invasive procedure", "hospital course", "hospital course system",
-    "hospital course system pertinent laboratory data", "summary hospital course", "medication admission",
-    "admission medication", "home medication", "medication discharge", "discharge medication",
-    "discharge diagnosis", "discharge condition", "condition discharge", "discharge disposition",
-    "discharge instruction", "follow up instruction", "follow up appointment",
-    "physical examination discharge", "physical examination admission",
-)  # fmt: skip
-_SQUEEZED = {phrase.replace(" ", ""): phrase for phrase in _COMMON}
-_PREFIXES = frozenset(
-    " ".join(phrase.split()[:length]) for phrase in _COMMON for length in range(1, len(phrase.split()))
-)
 
 _ED = r"(?:ed|er|emergency|emergency room|emergency department)"
 _HOME = r"(?:(?:prior|before|pre) )?(?:admission|home|outpatient|hospitalization|presentation)(?: hospital)?"
@@ -174,6 +130,7 @@ _PATTERNS: tuple[tuple[SectionName, str], ...] = (
 )  # fmt: skip
 _NAMES = tuple(name for name, _ in _PATTERNS)
 _ANY_HEADING = re.compile("|".join(f"({pattern})" for _, pattern in _PATTERNS))  # one group for each
+_TABLE_WORDS = re.findall("[a-z]{2,}", _ANY_HEADING.pattern)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -190,85 +147,39 @@ def recognise(heading: str) -> SectionName | None:
     return _NAMES[match.lastindex - 1] if match and match.lastindex else None
 
 
+def begins_like_known(line: str) -> bool:
+    """Tell cheaply whether the table may know a line or its beginning; never wrong where it says no.
+
+    A heading begins with a word of the table, or with letters of a usual heading that lost its blanks, if not
+    with any word at all, before "discharge medications", "hospital course" or "addendum".
+    """
+    plain = plain_form(line)
+    return (
+        plain.partition(" ")[0] in _FIRST_WORDS
+        or "discharge" in plain
+        or "hospital course" in plain
+        or "addendum" in plain
+    )
+
+
 def may_be_known(heading: str) -> bool:
     """Tell cheaply whether the words are worth a look into the table."""
     return not _BEGINNINGS.isdisjoint([word[:3] for word in re.findall("[a-z]+", heading.lower())])
 
-
-def is_common(heading: str) -> bool:
-    """Tell whether a heading is one of the usual ones that a line break may cut in two."""
-    return plain_form(heading) in _COMMON
-
-
-def is_beginning(heading: str) -> bool:
-    """Tell whether the words may be the first line of a usual heading that wraps: "History of Present"."""
-    return plain_form(heading) in _PREFIXES
-
-
-@lru_cache(maxsize=1 << 16)
-def plain_form(heading: str) -> str:
-    """Bring a heading to the form in which the table knows it.
-
-    Args:
-        heading (`str`): the heading as it was written.
-
-    Returns:
-        Words in lower case without little words, plurals, abbreviations and slips.
-    """
-    text = heading.lower()
-    if "/" in text or "&" in text:
-        for pattern, replacement in _LETTER_PAIRS:
-            text = re.sub(pattern, replacement, text)
-    words = [_word(word) for word in re.findall(r"[a-z0-9]+", text) if word not in _LITTLE_WORDS]
-    plain = " ".join(words)
-    return _SQUEEZED.get(plain.replace(" ", ""), plain)
-
-
-@lru_cache(maxsize=1 << 16)
-def _word(word: str) -> str:
-    if word in _ABBREVIATIONS:
-        return _ABBREVIATIONS[word]
-    if word.endswith("ies") and len(word) > 4:
-        word = word[:-3] + "y"
-    elif word.endswith("s") and not word.endswith(("ss", "is", "us")) and len(word) > 3:
-        word = word[:-1]
-    if len(word) < 5 or word in _VOCABULARY or not word.isalpha():
-        return word
-    near = [known for form in _shortened(word) for known in _NEAR.get(form, ())]
-    return next((known for known in near if _one_slip_apart(word, known)), word)
-
-
-def _shortened(word: str) -> list[str]:
-    """The word, whole and without each of its letters; words one slip apart have one of these in common."""
-    return [word, *(word[:place] + word[place + 1 :] for place in range(len(word)))]
-
-
-def _one_slip_apart(word: str, known: str) -> bool:
-    """Tell whether one letter is missing, added or wrong, or two neighbours are swapped."""
-    if len(word) != len(known):
-        return min(word, known, key=len) in _shortened(max(word, known, key=len))
-    wrong = [place for place in range(len(word)) if word[place] != known[place]]
-    if len(wrong) == 2:
-        first, second = wrong
-        return second == first + 1 and word[first] == known[second] and word[second] == known[first]
-    return len(wrong) == 1
-
-
-_NEAR: dict[str, list[str]] = {}
-for _known in sorted(_VOCABULARY):
-    for _form in _shortened(_known):
-        _NEAR.setdefault(_form, []).append(_known)
 
 # Every heading has a word that begins like one of these, slips included; most other lines have none and need
 # no closer look.
 _BEGINNINGS = frozenset(
     word[:3]
     for word in (
-        *re.findall("[a-z]{2,}", _ANY_HEADING.pattern),
-        *_ABBREVIATIONS,
-        *_NEAR,
-        *(known[1] + known[0] + known[2:] for known in _VOCABULARY),
-        *(known[0] + known[2] + known[1] for known in _VOCABULARY),
+        *_TABLE_WORDS,
+        *ABBREVIATIONS,
+        *NEAR,
+        *(known[1] + known[0] + known[2:] for known in VOCABULARY),
+        *(known[0] + known[2] + known[1] for known in VOCABULARY),
         *("d", "f", "p"),  # d/c, f/u, a/p
     )
+)
+_FIRST_WORDS = frozenset(
+    (*_TABLE_WORDS, "presenting", *(words[:length] for words in SQUEEZED for length in range(1, len(words))))
 )

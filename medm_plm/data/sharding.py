@@ -15,11 +15,13 @@ import polars as pl
 from medm_plm.data.layout import SourceLayout, SourceTable, TableAccount, TableReader, wanted_rows
 from medm_plm.data.parquet import RowGroupWriter
 from medm_plm.data.schema import RowLedger, SourceFile
+from medm_plm.errors import InputError
 
 _SHARD, _OWNER, _VISIT = "shard", "owner", "visit"
 _NO_OWNERS = pl.DataFrame(schema={_OWNER: pl.String(), _VISIT: pl.String()})
 ACCOUNT_FILE, LEARNED_FILE = "account.json", "learned.parquet"
 _OWNERS_FILE, _PLAN_FILE = "owners.parquet", "plan.json"
+MOST_ROWS = 12_000_000  # of a table in one shard: what fits into some gigabytes of memory
 _ROWS_OF_GROUP = 20_000  # rows of a shard that are gathered before they are written
 _BYTES_OF_GROUP = 4 << 20
 
@@ -165,7 +167,18 @@ def shard_reader(folders: dict[str, Path], shard: int) -> TableReader:
         A reader of its rows.
     """
     accounts = {name: read_account(folder) for name, folder in folders.items()}
-    return TableReader(lambda name: pl.read_parquet(folders[name] / shard_file(shard), glob=False), accounts)
+    return TableReader(lambda name: _read_rows(folders[name] / shard_file(shard), name), accounts)
+
+
+def _read_rows(path: Path, table: str) -> pl.DataFrame:
+    num_rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+    if num_rows > MOST_ROWS:
+        raise InputError(
+            f"table {table} has {num_rows} rows for the patients of one shard",
+            expected=f"at most {MOST_ROWS}",
+            remedy="cut the patients into more shards by --num_shards, and look for rows that are repeated",
+        )
+    return pl.read_parquet(path, glob=False)
 
 
 def shard_file(shard: int) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from medm_plm.data.files import fingerprint, flush, make_private_folder
 from medm_plm.errors import InputError
@@ -44,9 +45,8 @@ def run_stage(folder: Path, inputs: Mapping[str, object], make: Callable[[Path],
     if done is not None:
         return done
     make_private_folder(folder.parent)
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}{_STAGING}")
+    staging = folder.with_name(f".{folder.name}.{uuid4().hex}{_STAGING}")
     try:
-        shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(mode=_PRIVATE_FOLDER)
         with _private_files():
             make(staging)
@@ -83,8 +83,7 @@ def finished_stage(
 
     Args:
         folder (`Path`): folder of a stage.
-        inputs (`Mapping[str, object]`, *optional*): what it must have been made from, as far as it matters;
-            anything by default.
+        inputs (`Mapping[str, object]`, *optional*): what it must have been made from; any by default.
         names (`Collection[str]`, *optional*): files to be looked at; all by default.
 
     Returns:
@@ -93,8 +92,8 @@ def finished_stage(
     try:
         manifest = json.loads((folder / MANIFEST_FILE).read_text())
         # Through JSON, as the manifest went: tuples have become lists.
-        wanted = json.loads(json.dumps(inputs or {}))
-        if any(manifest["inputs"][name] != value for name, value in wanted.items()):
+        # Through JSON, as the manifest went: tuples have become lists.
+        if inputs is not None and manifest["inputs"] != json.loads(json.dumps(inputs)):
             return None
         outputs = manifest["outputs"]
         if any(fingerprint(folder / name) != outputs[name] for name in (outputs if names is None else names)):

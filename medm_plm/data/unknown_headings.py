@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from medm_plm.data.section_headings import SectionName, may_be_known, plain_form
+from medm_plm.data.plain_headings import plain_form
+from medm_plm.data.section_headings import SectionName, may_be_known
 
 MOST_WORDS = 8  # of a heading
 # Words whose presence makes any short line a heading: these speak of the stay or of its end.
@@ -47,7 +48,6 @@ _SYSTEMS = frozenset({
 _SENTENCE_OPENERS = frozenset({"in", "at", "per", "of", "from"})
 
 
-@lru_cache(maxsize=1 << 16)
 def speaks_of_the_stay(phrase: str, colon: str) -> bool:
     """Tell whether a line has a word that stands for the stay in hospital or for its end.
 
@@ -62,7 +62,6 @@ def speaks_of_the_stay(phrase: str, colon: str) -> bool:
     return not words.isdisjoint(plain_form(phrase).split())
 
 
-@lru_cache(maxsize=1 << 16)
 def looks_like_heading(phrase: str, mark: str, colon: str, is_alone: bool, within: SectionName) -> bool:
     """Tell whether a line that the table does not know has the form of a heading.
 
@@ -76,14 +75,22 @@ def looks_like_heading(phrase: str, mark: str, colon: str, is_alone: bool, withi
     Returns:
         Whether it is to be read as a heading.
     """
-    if not colon and not phrase.isupper() and not may_be_known(phrase):
-        return False  # most lines, and cheaply: the words that speak of the stay are all in the table
+    if mark and not mark.startswith("#") and not speaks_of_the_stay(phrase, colon):
+        return False  # an item of a list; these are many, and rarely two alike
+    return _has_form_of_heading(phrase, mark, colon, is_alone, within)
+
+
+@lru_cache(maxsize=1 << 16)
+def _has_form_of_heading(phrase: str, mark: str, colon: str, is_alone: bool, within: SectionName) -> bool:
+    is_of_the_stay = speaks_of_the_stay(phrase, colon)
+    if not colon and not phrase.isupper() and not (is_of_the_stay and may_be_known(phrase)):
+        return False
     phrase = phrase.strip()
     words = re.findall(r"[A-Za-z][A-Za-z'/-]*", phrase)
     if not words or len(words) > MOST_WORDS or not phrase[0].isupper():
         return mark.startswith("#") and colon == ":"
     is_titled = all(word[0].isupper() for word in words if len(word) > 3)
-    if speaks_of_the_stay(phrase, colon) and (colon or is_titled or len(words) <= 4):
+    if is_of_the_stay and (colon or is_titled or len(words) <= 4):
         return True
     if mark.strip():
         return mark.startswith("#") and colon == ":"

@@ -40,6 +40,7 @@ from medm_plm.data.schema import (
     SUBJECT_ID,
     VISIT_NUMBER,
     VISIT_SCHEMA,
+    WRITTEN_DRUG,
     RowLedger,
     SourceTables,
 )
@@ -137,7 +138,7 @@ def prepare_shard(
     return VisitShard(
         visits=visits,
         outlines=outline(visits),
-        drugs=count_drugs(written.select(SUBJECT_ID, DRUG, MAPPED, NUM_ROWS)),
+        drugs=count_drugs(_as_written(written).select(SUBJECT_ID, DRUG, MAPPED, NUM_ROWS)),
         prescriptions=_distinct_prescriptions(written),
         steps=cohort_steps(joined, rules.cohort),
         rows=rows_of_visits(tables, medications, kept),
@@ -215,6 +216,13 @@ def _sum(one: VisitShard, other: VisitShard) -> VisitShard:
         counts=sum_entries([one.counts, other.counts]),
         codes=sorted({*one.codes, *other.codes}),
     )
+
+
+def _as_written(prescriptions: pl.DataFrame) -> pl.DataFrame:
+    """Only who has a string in the record counts as its patient, not who got it by a code."""
+    if WRITTEN_DRUG not in prescriptions.columns:
+        return prescriptions
+    return prescriptions.with_columns(pl.col(WRITTEN_DRUG).alias(DRUG))
 
 
 def _distinct_prescriptions(prescriptions: pl.DataFrame) -> pl.DataFrame:

@@ -14,22 +14,32 @@ from medm_plm.data.tasks import CURRENT_NOTES, MEDICATION_WINDOWS
 from medm_plm.errors import InputError
 
 CHECKPOINT_FOLDER = "checkpoints"
+CACHE_DTYPES = ("float16", "bfloat16", "float32")
 
 
 @dataclass
 class RunArguments(TrainingArguments):
-    """`TrainingArguments` with the defaults of this project and two options of its own.
+    """`TrainingArguments` with the defaults of this project and options of its own.
 
     Each epoch is evaluated and saved, the best one is kept, and progress bars are drawn on a terminal only.
     The folder given becomes the finished model (`run_dir`); the library's checkpoints lie in its folder
     `checkpoints`, which is what `output_dir` is for the library.
 
+    A run started again goes on from its last intact checkpoint (`medm_plm.training.resuming`).
+
     Args:
+        resume_from_checkpoint (`str`, defaults to `auto`): go on from the last intact checkpoint of the same
+            run, if there is one (`auto`); there must be one (`last`); start afresh in an empty folder
+            (`never`); or the folder of a checkpoint, whatever run it is from.
         text_learning_rate (`float`, *optional*): learning rate of the text encoder; `learning_rate` by
             default.
         early_stopping_patience (`int`, *optional*): stop after this many evaluations without a better one.
         frozen_text_cache (`str`, *optional*): folder in which the output of the frozen text layers is kept,
             so that no epoch and no later run computes it again.
+        frozen_text_cache_dtype (`str`, defaults to `float16`): precision it is kept in, `float16`, `bfloat16`
+            or `float32`.
+        frozen_text_cache_gb (`float`, *optional*): largest size of that folder; notes beyond it are computed
+            whenever they are used.
     """
 
     output_dir: str = field(metadata={"help": "folder of the finished model, its metrics and predictions"})
@@ -42,6 +52,16 @@ class RunArguments(TrainingArguments):
     )
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "end with the best evaluated weights"}
+    )
+    resume_from_checkpoint: str | None = field(
+        default="auto",
+        metadata={"help": "auto, last, never, or the folder of a checkpoint"},
+    )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "keep the patience of early stopping in a resumed run"}
+    )
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "log another loss where it is not finite; a run stops there anyway"}
     )
     logging_strategy: str = field(default="epoch", metadata={"help": "when to log the training loss"})
     remove_unused_columns: bool = field(
@@ -57,10 +77,22 @@ class RunArguments(TrainingArguments):
     frozen_text_cache: str | None = field(
         default=None, metadata={"help": "folder that keeps the output of the frozen text layers"}
     )
+    frozen_text_cache_dtype: str = field(
+        default="float16", metadata={"help": "precision it is kept in", "choices": CACHE_DTYPES}
+    )
+    frozen_text_cache_gb: float | None = field(
+        default=None, metadata={"help": "largest size of that folder in gigabytes"}
+    )
 
     def __post_init__(self) -> None:
         if self.remove_unused_columns:
             raise InputError("option --remove_unused_columns cannot be true", remedy="leave it out")
+        if self.frozen_text_cache_dtype not in CACHE_DTYPES:
+            received, expected = self.frozen_text_cache_dtype, " or ".join(CACHE_DTYPES)
+            raise InputError("option --frozen_text_cache_dtype", received=received, expected=expected)
+        if self.frozen_text_cache_gb is not None and not self.frozen_text_cache_gb >= 0:
+            received = self.frozen_text_cache_gb
+            raise InputError("option --frozen_text_cache_gb", received=received, expected="0 or more")
         self.run_dir = Path(self.output_dir)
         self.output_dir = str(self.run_dir / CHECKPOINT_FOLDER)
         if self.disable_tqdm is None:

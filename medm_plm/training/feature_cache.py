@@ -1,156 +1,174 @@
 """Keep what the frozen text layers say about each note, so that no epoch and no task computes it again.
 
 Frozen layers run in evaluation mode, so their output is a function of the note alone. It is computed once and
-kept on disk in half precision, real tokens only, in files of some hundred notes that are memory-mapped. A
-folder is named after the frozen weights, a note after its tokens: other weights or other notes never meet a
-wrong state, runs share what they have in common, and a broken-off computation goes on where it stopped. The
-states reveal the notes; the files are readable by their owner alone.
+kept on disk, real tokens only, in files that are mapped into memory. A folder is named after the frozen
+weights, a note after its tokens: other weights, another tokenizer or other notes never meet a wrong state,
+runs share what they have in common, and a broken-off computation goes on where it stopped. Notes that find
+no place are computed whenever they are used, with the same result.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from transformers.utils import logging
 
-from medm_plm.data.collators import attention_mask_of, pad_sequences
 from medm_plm.errors import InputError
+from medm_plm.training.prefix_states import bytes_per_token, compute_states, note_name, prefix_fingerprint
+from medm_plm.training.state_files import folder_bytes, open_states, remove_damaged, write_states
 
 logger = logging.get_logger(__name__)
 
-NOTES_PER_FILE = 512
-NOTES_PER_BATCH = 16
+BYTES_PER_FILE = 64 * 2**20
+BYTES_PER_HEADER_ENTRY = 160
+SHARE_OF_FREE_SPACE = 0.95
+GIGABYTE = 10**9
 
 
-def prefix_fingerprint(model: Any, dtype: np.dtype) -> str:
-    """Name the frozen text layers by their content.
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where and how states are kept, and which of several processes this is.
 
     Args:
-        model (`MedMPLMModel`): the base model.
-        dtype (`np.dtype`): precision of the kept states.
-
-    Returns:
-        A hash of the frozen weights, the shape of the text encoder and the precision.
+        folder (`str` or `Path`): may be shared by models, by runs at the same time and by the processes of a
+            run.
+        dtype (`str`, defaults to `"float16"`): precision, `float16`, `bfloat16` or `float32`.
+        limit_gb (`float`, *optional*): largest size of the folder; notes beyond it, or beyond the free space
+            of the disk, are computed whenever they are used. Without a limit too small a disk is an error.
+        device (`torch.device`, *optional*): where missing states are computed; where the model is by default.
+        process_index, num_processes (`int`): each process computes its share of the missing notes.
+        wait_for_all (`Callable`, *optional*): returns as soon as all processes have called it.
+        report (`Callable`, *optional*): takes the line that says what is needed and what there is.
     """
-    digest = hashlib.sha256(model.config.text_config.to_json_string(use_diff=False).encode())
-    digest.update(f"{model.config.num_frozen_text_layers} {np.dtype(dtype)}".encode())
-    for module in model.frozen_text_modules():
-        for name, tensor in module.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:32]
+
+    folder: str | Path
+    dtype: str = "float16"
+    limit_gb: float | None = None
+    device: torch.device | None = None
+    process_index: int = 0
+    num_processes: int = 1
+    wait_for_all: Callable[[], Any] = lambda: None
+    report: Callable[[str], Any] = logger.info
+
+    @classmethod
+    def from_arguments(cls, args: Any) -> CacheOptions:
+        """Take the options of a run from its `RunArguments`."""
+        return cls(
+            folder=args.frozen_text_cache,
+            dtype=args.frozen_text_cache_dtype,
+            limit_gb=args.frozen_text_cache_gb,
+            device=args.device,
+            process_index=args.process_index,
+            num_processes=args.world_size,
+            wait_for_all=args.distributed_state.wait_for_everyone,
+            report=print if args.process_index == 0 else logger.info,
+        )
 
 
 def add_prefix_states(
-    model: Any,
-    visits: Sequence[dict[str, Any]],
-    folder: str | Path,
-    text_padding_id: int = 0,
-    dtype: str = "float16",
+    model: Any, visits: Iterable[dict[str, Any]], options: CacheOptions, text_padding_id: int = 0
 ) -> None:
     """Give each tokenised visit the states of its note after the frozen text layers.
 
     Args:
         model (`MedMPLMModel`): the base model; its frozen layers are run for notes that are not kept yet.
-        visits (`Sequence[dict]`): tokenised visits with `input_ids`; `text_prefix_states` is added, an array
-            `(words, hidden)` that is read from disk when it is used.
-        folder (`str` or `Path`): where states are kept; may be shared by runs and models.
+        visits (`Iterable[dict]`): tokenised visits with `input_ids`; `text_prefix_states` is added, a
+            `KeptNote` that is read when it is used, or None where there was no place for it.
+        options (`CacheOptions`): where and how states are kept.
         text_padding_id (`int`, defaults to 0): id of the text tokenizer's padding token.
-        dtype (`str`, defaults to `"float16"`): precision of the kept states.
 
     Raises:
-        InputError: if the text encoder has no frozen prefix.
+        InputError: if the text encoder has no frozen prefix, or the disk is too small.
     """
-    config = model.config
+    _require_prefix(model)
+    visits = list(visits)
+    names = [note_name(visit["input_ids"]) for visit in visits]
+    notes = {name: visit["input_ids"] for name, visit in zip(names, visits, strict=True)}
+    dtype = getattr(torch, options.dtype)
+    folder = Path(options.folder) / prefix_fingerprint(model, dtype)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    remove_damaged(folder, options.process_index, options.num_processes)
+    options.wait_for_all()
+    kept = open_states(folder)
+    missing = {name: ids for name, ids in notes.items() if name not in kept}
+    chosen = _within_limits(model, notes, missing, options)
+    share = {
+        name: notes[name]
+        for index, name in enumerate(notes)
+        if index % options.num_processes == options.process_index and name in chosen
+    }
+    options.wait_for_all()  # all have planned before the first one writes
+    _fill(model, share, folder, text_padding_id, options)
+    options.wait_for_all()
+    if missing:
+        kept = open_states(folder)
+    for name, visit in zip(names, visits, strict=True):
+        visit["text_prefix_states"] = kept.get(name)
+
+
+def _require_prefix(model: Any) -> None:
     if not model.has_text_prefix:
+        config = model.config
         raise InputError(
             "option --frozen_text_cache has nothing to keep",
             received=f"{config.num_frozen_text_layers} frozen layers of {config.text_config.model_type}",
+            expected="frozen layers of BERT, ModernBERT or one of their kin",
             remedy="set --num_frozen_text_layers to 1 or more, or leave the option out",
         )
-    precision = np.dtype(dtype)
-    kept = Path(folder) / prefix_fingerprint(model, precision)
-    kept.mkdir(parents=True, exist_ok=True, mode=0o700)
-    names = [_note_name(visit["input_ids"]) for visit in visits]
-    missing = dict(zip(names, visits, strict=True))
-    for name in read_states(kept):
-        missing.pop(name, None)
-    new = list(missing.items())
-    for start in logging.tqdm(range(0, len(new), NOTES_PER_FILE), desc="frozen text layers", leave=False):
-        part = dict(new[start : start + NOTES_PER_FILE])
-        states = _compute(model, list(part.values()), text_padding_id, precision)
-        _write(kept, list(part), states)
-    states_of_note = read_states(kept)
-    for name, visit in zip(names, visits, strict=True):
-        visit["text_prefix_states"] = states_of_note[name]
 
 
-def read_states(kept: Path) -> dict[str, np.ndarray]:
-    """Map all kept states into memory.
-
-    Args:
-        kept (`Path`): folder of one fingerprint.
-
-    Returns:
-        States `(words, hidden)` of each note, by its name; read from disk when they are used.
-    """
-    states = {}
-    for index_file in sorted(kept.glob("*.json")):
-        index = json.loads(index_file.read_text(encoding="utf-8"))
-        rows = np.load(index_file.with_suffix(".npy"), mmap_mode="r")
-        ends = np.cumsum(index["lengths"])
-        states.update(zip(index["notes"], np.split(rows, ends[:-1]), strict=True))
-    return states
-
-
-def _note_name(input_ids: Sequence[int] | np.ndarray) -> str:
-    return hashlib.sha256(np.asarray(input_ids, dtype=np.int32).tobytes()).hexdigest()[:32]
-
-
-def _compute(
-    model: Any, visits: Sequence[dict[str, Any]], padding_id: int, precision: np.dtype
-) -> list[np.ndarray]:
-    """States of the real tokens of each note, `(words, hidden)`."""
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
-    states: list[np.ndarray] = [np.empty((0, 0))] * len(visits)
-    by_length = sorted(range(len(visits)), key=lambda index: len(visits[index]["input_ids"]))
-    for start in range(0, len(by_length), NOTES_PER_BATCH):
-        chosen = by_length[start : start + NOTES_PER_BATCH]
-        rows = [visits[index]["input_ids"] for index in chosen]
-        text = {"input_ids": pad_sequences(rows, padding_id), "attention_mask": attention_mask_of(rows)}
-        output = model.encode_text_prefix(**{name: ids.to(device) for name, ids in text.items()})
-        output = output.float().cpu().numpy().astype(precision)
-        for index, row, note in zip(chosen, rows, output, strict=True):
-            states[index] = note[: len(row)]
-    model.train(was_training)
-    return states
+def _within_limits(
+    model: Any, notes: Mapping[str, np.ndarray], missing: Mapping[str, np.ndarray], options: CacheOptions
+) -> set[str]:
+    """Choose the missing notes that there is place for, and report what is needed before anything is done."""
+    per_token = bytes_per_token(model, getattr(torch, options.dtype))
+    sizes = {name: len(ids) * per_token + BYTES_PER_HEADER_ENTRY for name, ids in missing.items()}
+    needed, free = sum(sizes.values()), shutil.disk_usage(options.folder).free
+    place = SHARE_OF_FREE_SPACE * free
+    if options.limit_gb is not None:
+        place = min(place, options.limit_gb * GIGABYTE - folder_bytes(Path(options.folder)))
+    chosen = set()
+    for name, size in sizes.items():
+        place -= size
+        if place < 0:
+            break
+        chosen.add(name)
+    num_tokens = sum(map(len, notes.values()))
+    limit = "" if options.limit_gb is None else f", limit {options.limit_gb:g} GB"
+    options.report(
+        f"frozen text cache: {len(notes):,} notes, {num_tokens:,} tokens, {len(missing):,} notes to compute, "
+        f"{needed / GIGABYTE:.3f} GB needed, {free / GIGABYTE:.1f} GB free{limit}, "
+        f"{len(missing) - len(chosen):,} notes without place"
+    )
+    if options.limit_gb is None and len(chosen) < len(missing):
+        raise InputError(
+            "the disk is too small for the frozen text cache",
+            file=options.folder,
+            received=f"{free / GIGABYTE:.3f} GB free",
+            expected=f"{needed / SHARE_OF_FREE_SPACE / GIGABYTE:.3f} GB",
+            remedy="choose another folder, or a size by --frozen_text_cache_gb: what finds no place is "
+            "computed whenever it is used",
+        )
+    return chosen
 
 
-def _write(kept: Path, notes: list[str], states: list[np.ndarray]) -> None:
-    """Write the states and then their index: an index that exists belongs to a whole file."""
-    name = hashlib.sha256("".join(notes).encode()).hexdigest()[:32]
-    _write_whole(kept / f"{name}.npy", lambda file: np.save(file, np.concatenate(states)))
-    index = json.dumps({"notes": notes, "lengths": [len(rows) for rows in states]})
-    _write_whole(kept / f"{name}.json", lambda file: file.write(index.encode()))
-
-
-def _write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write under another name, to disk, then rename: no other process sees half a file."""
-    staging = path.with_suffix(f"{path.suffix}.{os.getpid()}.part")
-    descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)
+def _fill(
+    model: Any, notes: Mapping[str, np.ndarray], folder: Path, padding_id: int, options: CacheOptions
+) -> None:
+    """Compute notes and write them, a file at a time; a killed process loses no more than one file."""
+    if not notes:
+        return
+    home = next(model.text_model.parameters()).device
+    model.text_model.to(options.device or home)
+    parts = compute_states(model, notes, padding_id, getattr(torch, options.dtype), BYTES_PER_FILE)
+    with logging.tqdm(total=len(notes), desc="frozen text layers", leave=False) as progress:
+        for part in parts:
+            write_states(folder, part)
+            progress.update(len(part))
+    model.text_model.to(home)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, set_seed
-from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils import logging
 
-from medm_plm.errors import InputError
 from medm_plm.training.arguments import RunArguments
 from medm_plm.training.datasets import ExampleDataset
+from medm_plm.training.resumable_trainer import ResumableTrainer
 
 TEXT_ENCODER_NAME = "text_model"  # attribute of `MedMPLMModel`
 
@@ -36,8 +36,8 @@ class EpochCallback(TrainerCallback):
         kwargs["train_dataloader"].dataset.set_epoch(int(state.epoch or 0))
 
 
-class MedMPLMTrainer(Trainer):
-    """`Trainer` with the epoch in each training example and a learning rate of its own for the text encoder.
+class MedMPLMTrainer(ResumableTrainer):
+    """`ResumableTrainer` with the epoch in each example and a learning rate of its own for the text encoder.
 
     Args:
         train_examples (`Sequence[dict]`, *optional*), eval_examples (`Sequence[dict]`, *optional*): tokenised
@@ -95,37 +95,3 @@ def split_groups(optimizer: torch.optim.Optimizer, chosen: set[int], learning_ra
         kept = [parameter for parameter in group["params"] if id(parameter) not in chosen]
         groups += [{**group, "params": kept}, {**group, "params": moved, "lr": learning_rate}]
     optimizer.param_groups[:] = [group for group in groups if group["params"]]
-
-
-def resume_folder(args: RunArguments) -> str | None:
-    """Find the checkpoint to resume from.
-
-    Args:
-        args (`RunArguments`): `resume_from_checkpoint` is a folder, or `last` for the newest one of this run.
-
-    Returns:
-        The folder, or None to start afresh.
-
-    Raises:
-        InputError: if there is no such checkpoint, or if a new run would mix with the checkpoints of another.
-    """
-    asked, checkpoints = args.resume_from_checkpoint, Path(args.output_dir)
-    numbered = [path for path in checkpoints.glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
-    if asked is None:
-        if numbered:
-            raise InputError(
-                "the folder already holds checkpoints",
-                file=checkpoints,
-                remedy="go on with --resume_from_checkpoint last, or choose another --output_dir",
-            )
-        return None
-    newest = max(numbered, key=lambda path: int(path.name.split("-")[-1]), default=None)
-    folder = newest if asked == "last" else Path(asked)
-    if folder is None or not (folder / TRAINER_STATE_NAME).is_file():
-        raise InputError(
-            "no checkpoint to resume from",
-            file=folder or checkpoints,
-            expected=f"a folder checkpoint-N with {TRAINER_STATE_NAME}",
-            remedy="start without --resume_from_checkpoint",
-        )
-    return str(folder)

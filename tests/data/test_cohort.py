@@ -1,10 +1,14 @@
 """Readmission labels and inclusion rules, each against a label worked out by hand."""
 
+import csv
+import gzip
+import io
 from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
 
+from medm_plm.data import mimic3, mimic4
 from medm_plm.data.cohort import (
     READMISSION_POLICIES,
     REQUIREMENTS,
@@ -101,8 +105,6 @@ def test_without_dates_there_is_no_label():
 
 
 def test_the_demo_has_eleven_readmissions(test_data_folder):
-    from medm_plm.data import mimic3
-
     visits = mimic3.read(test_data_folder / "mimic3-demo-1.4").visits
     counts = {policy: with_readmissions(visits, policy)["readmission"] for policy in READMISSION_POLICIES}
     assert {policy: int(label.sum()) for policy, label in counts.items()}["paper"] == 11
@@ -167,3 +169,60 @@ def test_rules_keep_what_they_say_and_count_the_rest(visits, rules, patients, dr
 def test_every_requirement_is_a_rule(visits):
     for name in REQUIREMENTS:
         assert select_visits(visits, CohortRules(0, (name,)), RowLedger(7)).height < 7
+
+
+def count_readmissions(rows, policy):
+    """A second count in plain loops; a stay is patient, admission, discharge, kind and death in hospital."""
+    by_patient = {}
+    for subject, admitted, discharged, kind, died in rows:
+        by_patient.setdefault(subject, []).append((admitted, discharged, kind.upper(), died))
+    month = timedelta(days=30)
+    num_positive = 0
+    for stays in by_patient.values():
+        stays.sort()
+        for place, (_, discharged, kind, died) in enumerate(stays):
+            later = stays[place + 1 :]
+            if policy == "paper":
+                num_positive += bool(later) and later[0][0] - discharged < month
+                continue
+            if died or (policy == "clinicalbert" and kind == "NEWBORN"):
+                continue
+            unplanned = [stay for stay in later if stay[2] not in ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")]
+            if policy == "clinicalbert":
+                num_positive += bool(unplanned) and unplanned[0][0] - discharged < month
+            else:
+                gap = later[0][0] - discharged if later and later[0] in unplanned else None
+                num_positive += gap is not None and timedelta(0) < gap <= month
+    return num_positive
+
+
+@pytest.mark.parametrize(
+    ("reader", "folder", "file", "policy", "positive"),
+    [
+        (mimic3, "mimic3-demo-1.4", "ADMISSIONS.csv", "paper", 11),
+        (mimic3, "mimic3-demo-1.4", "ADMISSIONS.csv", "clinicalbert", None),
+        (mimic3, "mimic3-demo-1.4", "ADMISSIONS.csv", "cms", None),
+        (mimic4, "mimic4-demo-2.2", "hosp/admissions.csv.gz", "paper", 53),
+        (mimic4, "mimic4-demo-2.2", "hosp/admissions.csv.gz", "clinicalbert", 50),
+        (mimic4, "mimic4-demo-2.2", "hosp/admissions.csv.gz", "cms", 48),
+    ],
+)
+def test_readmissions_of_the_demos_by_a_loop_over_the_rows(
+    test_data_folder, reader, folder, file, policy, positive
+):
+    content = (test_data_folder / folder / file).read_bytes()
+    text = (gzip.decompress(content) if file.endswith(".gz") else content).decode()
+    rows = [
+        (
+            row["subject_id"],
+            datetime.fromisoformat(row["admittime"]),
+            datetime.fromisoformat(row["dischtime"]),
+            row["admission_type"],
+            row["hospital_expire_flag"] == "1",
+        )
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+    labels = with_readmissions(reader.read(test_data_folder / folder).visits, policy)["readmission"]
+    assert labels.len() == len(rows) == {mimic3: 129, mimic4: 275}[reader]
+    assert labels.sum() == count_readmissions(rows, policy)
+    assert positive is None or labels.sum() == positive

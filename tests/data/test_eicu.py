@@ -1,11 +1,15 @@
 """The eICU reader on invented tables and on the demo: order, codes by shape, drugs by code, honest text."""
 
+import shutil
+
 import polars as pl
 import pytest
 
 from medm_plm.data import eicu
 from medm_plm.data.eicu_codes import codes_of_system, count_names, name_by_code
 from medm_plm.data.eicu_notes import describe
+from medm_plm.data.preparation import Preparation
+from medm_plm.data.schema import read_visits
 
 
 @pytest.fixture
@@ -143,3 +147,30 @@ def test_rows_of_the_demo_are_accounted_for(test_data_folder):
     )
     assert 90 < words.median() < 200
     assert not tables.notes["note"].str.contains("notes/|view options|performed - structured").any()
+
+
+def test_what_is_known_on_the_first_day(folder, tmp_path):
+    """Offsets are minutes since the admission to the unit."""
+    tables = tmp_path / "tables"
+    shutil.copytree(folder, tables)
+    change = {
+        "medication": [("1,202,30,No,Heparin", "1,202,1440,No,Heparin"), ("4,301,5,", "4,301,,")],
+        "pastHistory": [("2,202,5,", "2,202,5000,"), ("3,202,9,", "3,202,5000,")],
+    }
+    for name, pairs in change.items():
+        path = tables / f"{name}.csv"
+        for old, new in pairs:
+            assert old in path.read_text()
+            path.write_text(path.read_text().replace(old, new))
+    visits = {}
+    for name, place in (("out", folder), ("later", tables)):
+        Preparation("eicu", place, tmp_path / name, drug_map=folder.parent / "drug_map.csv").run()
+        visits[name] = {row["hadm_id"]: row for row in read_visits(tmp_path / name).to_dicts()}
+    first_day = {hadm_id: visit["first_day_medication_codes"] for hadm_id, visit in visits["out"].items()}
+    assert first_day == {"201": [], "202": ["ATC:C03C", "ATC:B01A"], "203": [], "301": ["ATC:C03C"]}
+    later = {hadm_id: visit["first_day_medication_codes"] for hadm_id, visit in visits["later"].items()}
+    assert later == {"201": [], "202": ["ATC:C03C"], "203": [], "301": None}
+    second = visits["later"]["202"]
+    assert "asthma" in second["note"]
+    assert "asthma" not in second["admission_note"]
+    assert "congestive heart failure: chf" in second["admission_note"]

@@ -9,6 +9,7 @@ from medm_plm.data import meds, preparation
 from medm_plm.data.meds_events import MedsCodes
 from medm_plm.data.preparation import Preparation
 from medm_plm.data.rules import PreparationRules
+from medm_plm.data.schema import read_visits
 from medm_plm.data.synthetic import write_synthetic_tables
 from medm_plm.data.visit_shards import prepare_shard
 from medm_plm.errors import InputError
@@ -249,3 +250,31 @@ def test_folders_and_files_that_are_no_dataset(tmp_path):
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InputError, match="cannot be read as parquet"):
         meds.read(tmp_path)
+
+
+def test_what_is_known_on_the_first_day(tmp_path):
+    """The first drug is dated to the midnight before the admission, the second 20 hours after it; moved by
+    five hours the second is a day and an hour away."""
+    for hour, expected in ((5, ["ATC:C03C", "ATC:B01A"]), (10, ["ATC:C03C"])):
+        rows = [(*row[:1], at(3, hour), *row[2:]) if row[2] == "ATC/b01ac06" else row for row in ROWS]
+        text = "History of Present Illness:\nThree days of cough.\n\nBrief Hospital Course:\nCeftriaxone.\n"
+        rows = [(*row[:3], text) if row[3] == "First part." else row for row in rows]
+        Preparation("meds", write(tmp_path / str(hour), rows), tmp_path / f"out{hour}").run()
+        visit = read_visits(tmp_path / f"out{hour}").filter(hadm_id="1-1").row(0, named=True)
+        assert visit["medication_codes"] == ["ATC:C03C", "ATC:B01A"]
+        assert visit["first_day_medication_codes"] == expected
+        assert "three days of cough" in visit["admission_note"]
+        assert "ceftriaxone" in visit["note"]
+        assert "ceftriaxone" not in visit["admission_note"]
+
+
+def test_a_number_of_two_patients_counts_for_the_first_of_them(tmp_path):
+    rows = [
+        (2, at(2), "HOSPITAL_ADMISSION//URGENT", None),
+        (2, at(3), "HOSPITAL_DISCHARGE//HOME", None),
+        (1, at(4), "HOSPITAL_ADMISSION//URGENT", None),
+        (1, at(5), "HOSPITAL_DISCHARGE//HOME", None),
+    ]
+    tables = meds.read(write(tmp_path, rows, hadm_id=["7", "7", "7", "7"]))
+    assert tables.visits.select("subject_id", "hadm_id").rows() == [("1", "7")]
+    assert tables.ledgers["admission"].dropped == {"number of another patient's admission": 1}

@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 from medm_plm.data import mimic3
+from medm_plm.data.preparation import Preparation
+from medm_plm.data.schema import read_visits
 from medm_plm.errors import InputError
 
 
@@ -115,3 +117,46 @@ def test_every_row_of_the_demo_is_read(test_data_folder):
     }
     assert tables.diagnoses["code"].n_unique() == 581
     assert tables.visits["age"].max() == 90.0
+
+
+def prepared(folder, output):
+    mapping = folder.parent / "drug_map.csv"
+    Preparation("mimic3", folder, output, drug_map=mapping if mapping.exists() else None).run()
+    return {row["hadm_id"]: row for row in read_visits(output).to_dicts()}
+
+
+def test_medications_of_the_first_day(folder, tmp_path):
+    """Admitted on the 1st at 8:00: two drugs at midnight before, one 16 hours later, one without a date; a
+    second heparin two days later changes nothing. The other admission is at 10:00, its drug at the next midnight."""
+    visits = prepared(folder, tmp_path / "out")
+    assert visits["1101"]["medication_codes"] == ["ATC:B01A", "ATC:C03C", "ATC:A10A"]
+    assert visits["1101"]["first_day_medication_codes"] == ["ATC:B01A", "ATC:C03C"]
+    assert visits["1102"]["first_day_medication_codes"] == ["ATC:C03C"]
+    assert visits["1103"]["first_day_medication_codes"] == [], "no drug at all is known"
+    path = tmp_path / "later" / "PRESCRIPTIONS.csv"
+    shutil.copytree(folder, path.parent)
+    path.write_text(path.read_text().replace("1102,2100-02-09", "1102,2100-02-10"))
+    assert prepared(path.parent, tmp_path / "two")["1102"]["first_day_medication_codes"] == [], (
+        "38 hours later"
+    )
+    path.write_text(path.read_text().replace("1102,2100-02-10 00:00:00", "1102,"))
+    assert prepared(path.parent, tmp_path / "three")["1102"]["first_day_medication_codes"] is None
+
+
+SUMMARY = (
+    "Chief Complaint:\nFever\n\nHistory of Present Illness:\nThree days of cough.\n\n"
+    "Brief Hospital Course:\nTreated with ceftriaxone.\n\nDischarge Medications:\nAmoxicillin\n"
+)
+
+
+def test_what_is_known_at_admission_stands_apart_from_the_course(folder, tmp_path):
+    path = tmp_path / "tables" / "NOTEEVENTS.csv"
+    shutil.copytree(folder, path.parent)
+    path.write_text(path.read_text().replace("Died of sepsis.", SUMMARY))
+    visits = prepared(path.parent, tmp_path / "out")
+    note, early = visits["1201"]["note"], visits["1201"]["admission_note"]
+    assert "three days of cough" in early
+    assert all(word in note for word in ("three days of cough", "ceftriaxone", "amoxicillin"))
+    assert not any(word in early for word in ("ceftriaxone", "amoxicillin"))
+    assert visits["1102"]["admission_note"] is None, "no note at all"
+    assert visits["1101"]["admission_note"] == "", "a note without a heading tells nothing of the admission"

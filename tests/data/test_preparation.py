@@ -8,7 +8,6 @@ import shutil
 import polars as pl
 import pytest
 
-from medm_plm.data import preparation
 from medm_plm.data.checking import check_folder
 from medm_plm.data.cohort import CohortRules
 from medm_plm.data.preparation import Preparation

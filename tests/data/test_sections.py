@@ -1,6 +1,7 @@
 """Headings are found, sections cover the note, and nothing of discharge counts as known at admission."""
 
 import importlib.util
+import random
 import sys
 
 import polars as pl
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medm_plm.data.section_headings import SectionName, may_be_known, recognise
+from medm_plm.data import headings_within_lines, section_lines
+from medm_plm.data.section_headings import SectionName, begins_like_known, may_be_known, recognise
 from medm_plm.data.sections import ADMISSION_SECTIONS, admission_sections, admission_text, split_sections
 
 
@@ -123,6 +125,46 @@ def test_the_column_function_works_lazily_and_on_nothing():
 def test_headings_are_recognised(heading, name):
     assert recognise(heading) == name
     assert may_be_known(heading) or name is None
+    assert begins_like_known(heading) or name is None
+
+
+HEADING_WORDS = (
+    "history", "HISTORY", "past medical", "of", "present", "illness", "course", "hosptial", "Hospital", "by",
+    "discharge", "MEDICATIONS", "d/c", "a/p", "addendum", "Adendum", "chief", "complaint", "PASTMEDICAL",
+    "chiefcomplaint", "on", "the", "admission", "plan", "ROS", "family", "xyz", "He", "was", "- ", ",", "3",
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(HEADING_WORDS), min_size=1, max_size=7).map(" ".join), st.sampled_from(":\0"))
+def test_the_cheap_look_never_hides_a_heading(phrase, colon):
+    colon = colon.strip("\0")
+    read = section_lines.read_line.__wrapped__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(section_lines, "begins_like_known", lambda line: True)
+        expected = read(phrase, colon)
+    assert read(phrase, colon) == expected
+
+
+def test_headings_within_lines_are_those_of_one_search_through_all_lines():
+    pieces = (
+        "\n", "\n", "\r\n", " ", " ", ": ", ". ", "Discharge", "DISCHARGE", "discharge", "Medications", "D/C",
+        "d/c", "On", "the day of", "Hospital course", "Brief ", "COURSE", "ED ", "Follow-up", "followup",
+        "addendum", "Addendum", "condition", "Exam", "DI\u017fCHARGE", "on D\u0131\u0130SCHARGE",
+        "cour\u017fe", "following", "he ate", "x" * 45,
+    )  # fmt: skip
+    chance = random.Random(3)
+    num_found = 0
+    for _ in range(4000):
+        text = "".join(piece + chance.choice(("", " ")) for piece in chance.choices(pieces, k=25))
+        start = chance.randint(0, len(text) // 2)
+        end = chance.randint(start, len(text))
+        hinted = any(hint in text[start:end].lower() for hint in headings_within_lines._HINTS)
+        expected = headings_within_lines._IN_LINE.search(text, start, end) if hinted else None
+        match = headings_within_lines.heading_within_lines(text, start, end)
+        assert (match and match.regs) == (expected and expected.regs)
+        num_found += match is not None
+    assert num_found > 500
 
 
 @pytest.mark.parametrize(

@@ -226,3 +226,24 @@ def test_a_class_of_the_hospital_wins_over_the_mapping_and_bad_ones_do_not(folde
     assert codes == {"V1": ["ATC:N02A", "ATC:C07A"], "V2": ["ATC:J01C"], "V3": ["ATC:B01A"]}
     report = preparation.Preparation("table", folder, tmp_path / "out").run()
     assert report["medications"]["rows_with_a_class_of_the_source"] == 2
+
+
+SUMMARY = (
+    "Chief Complaint:\nFever\n\nHistory of Present Illness:\nThree days of cough.\n\n"
+    "Brief Hospital Course:\nTreated with ceftriaxone.\n\nDischarge Medications:\nAmoxicillin\n"
+)
+
+
+def test_what_is_known_on_the_first_day(folder, tmp_path):
+    change(folder, "visits", "2031-05-17 08:30", "2031-05-16 23:30")  # the second drug is 24.5 hours later
+    change(folder, "notes", "Died of sepsis.", f'"{SUMMARY}"')
+    preparation.Preparation("table", folder, tmp_path / "out").run()
+    visits = {row["hadm_id"]: row for row in read_visits(tmp_path / "out").to_dicts()}
+    assert visits["V1"]["medication_codes"] == ["ATC:C03C", "ATC:C07A"]
+    assert visits["V1"]["first_day_medication_codes"] == ["ATC:C03C"]
+    assert visits["V2"]["first_day_medication_codes"] == ["ATC:J01C"]
+    note, early = visits["V3"]["note"], visits["V3"]["admission_note"]
+    assert "three days of cough" in early
+    assert "ceftriaxone" in note
+    assert not any(word in early for word in ("ceftriaxone", "amoxicillin", "family informed"))
+    assert visits["V2"]["admission_note"] is None

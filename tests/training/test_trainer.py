@@ -10,7 +10,8 @@ from medm_plm.training.datasets import tokenize_task, tokenize_visits
 from medm_plm.training.evaluation import keep_places, pretraining_metrics
 from medm_plm.training.pretraining_examples import fixed_masks
 from medm_plm.training.task_examples import task_examples, task_labels
-from medm_plm.training.trainer import MedMPLMTrainer, resume_folder
+from medm_plm.training.resuming import resume_folder
+from medm_plm.training.trainer import MedMPLMTrainer
 from modeling_medm_plm import MedMPLMForPreTraining
 from prepared_cohort import invent_visits, tiny_model, tiny_processor
 
