@@ -25,7 +25,7 @@ from medm_plm.data.checking import check_folder
 from medm_plm.data.cohort import REQUIREMENTS, CohortRules
 from medm_plm.data.meds_events import MedsCodes
 from medm_plm.data.preparation import Preparation
-from medm_plm.data.report import Report
+from medm_plm.data.report.entries import Report
 from medm_plm.data.rules import PreparationRules
 from medm_plm.data.schema import DIAGNOSIS_CODES, MEDICATION_CODES, SPLITS
 from medm_plm.data.synthetic import DRUG_MAP_FILE, TRUTH_FOLDER, write_synthetic_tables

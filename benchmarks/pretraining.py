@@ -64,23 +64,25 @@ class Worker:
             env=environment,
         )
 
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.questions, self.answers = self.process.stdin, self.process.stdout
+
     def ask(self, question: str = "") -> dict[str, Any]:
         """Send a line, or nothing to a worker that answers by itself, and wait."""
-        assert self.process.stdin is not None and self.process.stdout is not None
         if question:
-            self.process.stdin.write(f"{question}\n")
-            self.process.stdin.flush()
-        answer = self.process.stdout.readline()
+            self.questions.write(f"{question}\n")
+            self.questions.flush()
+        answer = self.answers.readline()
         if not answer:
             raise SystemExit(f"the process of {self.name} ended with {self.process.wait()}")
         return json.loads(answer)
 
     def close(self) -> None:
         """End the process."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
+        self.questions.close()
         self.process.wait()
-        self.process.stdout.close()
+        self.answers.close()
 
 
 def main() -> None:
@@ -131,8 +133,8 @@ def machine(options: argparse.Namespace) -> str:
     """Say what the numbers were measured on."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
-        f"{platform.machine()}, {os.cpu_count()} cores, {options.threads} threads a process, {options.device}; "
-        f"load average {load}"
+        f"{platform.machine()}, {os.cpu_count()} cores, {options.device}, threads a process: "
+        f"{options.threads}, load average {load}"
     )
 
 
@@ -172,12 +174,12 @@ def print_steps(batch_size: int, measured: dict[str, Any], options: argparse.Nam
                 name,
                 round(step * 1e3),
                 f"{seconds(measured, first) / step:.2f}",
-                round(undisturbed * 1e3, 1),
+                round(undisturbed * 1e3),
                 round(flops / 1e9),
                 f"{flops / step / peak:.0%}",
                 round(last["peak_memory"]),
-                round(batch_size / undisturbed, 2),
-                round(undisturbed * EPOCH_VISITS / batch_size / 3600, 2),
+                f"{batch_size / undisturbed:.2f}",
+                f"{undisturbed * EPOCH_VISITS / batch_size / 3600:.2f}",
             ]
         )
     time_name, memory = ("CPU ms", "RSS MB") if options.device == "cpu" else ("GPU ms", "GPU MB")
@@ -199,7 +201,7 @@ def print_stages(batch_size: int, measured: dict[str, Any]) -> None:
             share = spent / seconds(measured, name)
             counted = flops.get(stage, 0.0)
             rate = f"{counted / spent / peak:.0%}" if spent else "-"
-            rows.append([name, stage, round(spent * 1e3, 1), f"{share:.1%}", round(counted / 1e9, 2), rate])
+            rows.append([name, stage, f"{spent * 1e3:.1f}", f"{share:.1%}", f"{counted / 1e9:.2f}", rate])
     print_table(
         f"Batch {batch_size}: stages", ["variant", "stage", "ms", "of step", "GFLOP", "of peak"], rows
     )
@@ -209,12 +211,12 @@ def print_cache(cache: dict[str, float], options: argparse.Namespace) -> None:
     """Size of the kept states, and what they cost once."""
     per_visit = cache["bytes"] / cache["num_visits"]
     used = cache["cpu" if options.device == "cpu" else "wall"] / cache["num_visits"]
-    row = [cache["num_visits"], round(per_visit / 1e6, 3), f"{per_visit * EPOCH_VISITS / 1e9:.1f}"]
+    row = [cache["num_visits"], f"{per_visit / 1e6:.3f}", f"{per_visit * EPOCH_VISITS / 1e9:.1f}"]
     columns = ["visits", "MB a visit", f"GB for {EPOCH_VISITS}", "ms a visit", "h for all, once"]
     print_table(
         "Cache of the frozen layers, filled once",
         columns,
-        [[*row, round(used * 1e3), used * EPOCH_VISITS / 3600]],
+        [[*row, round(used * 1e3), f"{used * EPOCH_VISITS / 3600:.2f}"]],
     )
 
 

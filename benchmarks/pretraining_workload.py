@@ -22,7 +22,7 @@ from configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig
 from medm_plm.data.collators import CodeMasker, PretrainingCollator
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.ontologies import atc, icd9
-from medm_plm.training.feature_cache import add_prefix_states
+from medm_plm.training.feature_cache import CacheOptions, add_prefix_states
 from modeling_medm_plm import MedMPLMForPreTraining
 
 STRAIGHTFORWARD, SHARED = "straightforward", "straightforward_shared_ontology"
@@ -167,4 +167,4 @@ def make_model(variant: str, size: Size) -> torch.nn.Module:
 
 def fill_cache(model: MedMPLMForPreTraining, visits: list[dict[str, Any]], folder: Path) -> None:
     """Give the visits the kept states of their notes, computing those that are missing."""
-    add_prefix_states(model.model, visits, folder)
+    add_prefix_states(model.model, visits, CacheOptions(folder))

@@ -4,17 +4,18 @@
     python benchmarks/resilience.py --kills 40 --ranks 2
 
 Trains the smallest model on a small synthetic cohort with `run_pretraining.py`. Half of the kills (SIGKILL)
-come at a random time, half at a random moment inside a save: the child process wraps the functions that write,
-flush and rename, and ends itself at one of their calls. The same command is then given again; the run counts
-as exact if weights, predictions' metrics and every logged loss are equal bit for bit to those of a run that
-nothing happened to. Recipes go round: accumulation 1 and 2, 0 and 2 workers, evaluation by epoch and by steps
-with the best weights at the end. After that each file of a checkpoint is removed, cut or changed in one bit, runs are
-stopped by signals, and a loss, a gradient and a weight become not a number.
+come at a random time, half at a random moment inside a save: the child process wraps the functions that
+write, flush and rename, and ends itself at one of their calls. The same command is then given again; the run
+counts as exact if weights, metrics and every logged loss are equal bit for bit to those of a run that nothing
+happened to. Recipes go round: accumulation 1 and 2, 0 and 2 workers, evaluation by epoch and by steps with the best
+weights at the end. After that runs are stopped by signals, a loss, a gradient and a weight become not a
+number, and each file of a checkpoint is removed, cut or changed in one bit.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 138}
+EXPERIMENTS = ("kills", "signals", "poison", "damages")
 SECONDS_PER_RUN = 300
 _TIMES = ("runtime", "per_second")
 
@@ -144,10 +146,8 @@ def wait(children: list[int]) -> list[int]:
 
 
 def _kill(child: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child, number)
-    except ProcessLookupError:
-        pass
 
 
 def outcome(folder: Path) -> tuple[str, str] | None:
@@ -175,7 +175,7 @@ def die_inside_a_save(call: int, victim: int) -> Fault:
 
 
 def count_moments(at_moment: Callable[[int], object]) -> None:
-    """Call `at_moment` with 0, 1, 2, ... before and after each call, inside a save, of what touches the disk."""
+    """Call `at_moment` with 0, 1, 2, ... before and after each call inside a save that touches the disk."""
     state = {"inside": 0, "moment": 0}
 
     def tick() -> None:
@@ -235,7 +235,8 @@ class Laboratory:
         if not self.data.exists():
             words = ["--source", "synthetic", "--num_patients", "70", "--output", str(self.data)]
             command = [sys.executable, str(ROOT / "run_preparation.py"), *words]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            subprocess.run(command, check=True, cwd=ROOT, **quiet)
         self.references: dict[str, tuple[tuple[str, str], float, list[int]]] = {}
         self._number = 0
 
@@ -280,6 +281,8 @@ class Laboratory:
 
     def verdict(self, recipe: str, folder: Path) -> str:
         """Give the same command again and compare with the untouched run."""
+        for log in self.folder.glob(f"{folder.name}.*.log"):
+            log.unlink()  # a process whose peer is killed may end as it likes
         states = self.run(recipe, folder)
         said = self.said(folder)
         made, expected = outcome(folder), self.reference(recipe)[0]
@@ -324,6 +327,8 @@ class Laboratory:
         time.sleep(max(0.0, moment - time.monotonic()) * 0.2)
         _kill(self.random.choice(children), number)
         states = wait(children)
+        if "Traceback" in self.said(folder):
+            return "traceback"
         finished = outcome(folder) is not None
         expected = {SIGNALS[number], -number} if not finished else {0}
         if not set(states) <= expected:
@@ -419,11 +424,11 @@ def main() -> None:
     parser.add_argument("--signals", type=int, default=9, help="runs stopped by a signal")
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--skip_damage", action="store_true", help="leave the checkpoint files alone")
+    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         laboratory = Laboratory(Path(folder), options.ranks, options.seed)
-        rows = list(experiments(laboratory, options.kills, options.signals, not options.skip_damage))
+        rows = list(experiments(laboratory, options.kills, options.signals, options.only))
     columns = ["what", "runs", "exact", "otherwise"]
     print_table(f"{options.ranks} process{'es' * (options.ranks > 1)}, seed {options.seed}", columns, rows)
     if any(runs != exact for _, runs, exact, _ in rows):
@@ -431,29 +436,33 @@ def main() -> None:
 
 
 def experiments(
-    laboratory: Laboratory, kills: int, signals: int, damages: bool
+    laboratory: Laboratory, kills: int, signals: int, only: Sequence[str]
 ) -> Iterator[tuple[str, int, int, str]]:
     """Run all experiments; yield what was done, how often, how often all was well, and what else came out."""
     recipes = list(RECIPES)
 
     def summary(what: str, verdicts: list[str]) -> tuple[str, int, int, str]:
         others = sorted(set(verdicts) - {"exact"})
-        print(f"{what}: {verdicts.count('exact')} of {len(verdicts)} {others}", flush=True)
+        print(f"{what}: {verdicts.count('exact')} of {len(verdicts)} {others or ''}", flush=True)
         return what, len(verdicts), verdicts.count("exact"), ", ".join(others) or "-"
 
-    for what, kill in (
-        ("killed at a random time", laboratory.kill_at_random_time),
-        ("killed inside a save", laboratory.kill_inside_a_save),
-    ):
-        number = kills // 2 if kill == laboratory.kill_inside_a_save else kills - kills // 2
-        yield summary(what, [kill(recipes[index % len(recipes)]) for index in range(number)])
-    for index, number in enumerate(SIGNALS):
-        times = len(range(index, signals, len(SIGNALS)))
-        made = [laboratory.interrupt(recipes[turn % len(recipes)], number) for turn in range(times)]
-        yield summary(f"stopped by {signal.Signals(number).name}", made)
-    for quantity in ("loss", "gradient", "weights"):
-        yield summary(f"{quantity} not a number", [laboratory.poison(recipe, quantity) for recipe in recipes])
-    if damages:
+    def in_turn(number: int) -> list[str]:
+        return [recipes[index % len(recipes)] for index in range(number)]
+
+    if "kills" in only:
+        made = [laboratory.kill_at_random_time(recipe) for recipe in in_turn(kills - kills // 2)]
+        yield summary("killed at a random time", made)
+        made = [laboratory.kill_inside_a_save(recipe) for recipe in in_turn(kills // 2)]
+        yield summary("killed inside a save", made)
+    if "signals" in only:
+        for index, number in enumerate(SIGNALS):
+            times = len(range(index, signals, len(SIGNALS)))
+            made = [laboratory.interrupt(recipe, number) for recipe in in_turn(times)]
+            yield summary(f"stopped by {number.name}", made)
+    if "poison" in only:
+        for quantity in ("loss", "gradient", "weights"):
+            yield summary(f"{quantity} not a number", [laboratory.poison(name, quantity) for name in recipes])
+    if "damages" in only:
         found = list(laboratory.damages("epochs"))
         for damage in DAMAGES:
             yield summary(f"a file {damage}", [verdict for _, how, verdict in found if how == damage])

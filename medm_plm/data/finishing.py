@@ -13,13 +13,15 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from medm_plm.data import leakage, report_accounts, report_tables, tasks
-from medm_plm.data import report as reporting
+from medm_plm.data import leakage, tasks
 from medm_plm.data.files import make_private_folder, write_private
 from medm_plm.data.layout import TableAccount, refuse_unreadable
 from medm_plm.data.near_duplicates import OTHER_SPLIT, SIGNATURE, find_duplicates
 from medm_plm.data.parquet import RowGroupWriter
-from medm_plm.data.report_page import to_html
+from medm_plm.data.report import accounts as report_accounts
+from medm_plm.data.report import entries as reporting
+from medm_plm.data.report import tables as report_tables
+from medm_plm.data.report.page import to_html
 from medm_plm.data.rules import PreparationRules
 from medm_plm.data.schema import (
     DIAGNOSIS_CODES,

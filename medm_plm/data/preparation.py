@@ -26,11 +26,11 @@ from typing import Any
 import polars as pl
 
 from medm_plm.data import eicu, meds, mimic3, mimic4, table_format
-from medm_plm.data import report as reporting
 from medm_plm.data.files import fingerprint, make_private_folder, stored_bytes
 from medm_plm.data.finishing import finish
 from medm_plm.data.layout import SourceLayout, read_whole
 from medm_plm.data.published_ids import read_published_ids
+from medm_plm.data.report import entries as reporting
 from medm_plm.data.rules import PreparationRules
 from medm_plm.data.schema import REPORT_FILE, SourceTables
 from medm_plm.data.sharding import (

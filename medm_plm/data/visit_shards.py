@@ -17,8 +17,7 @@ import polars as pl
 from medm_plm.data.assembly import close_ledgers, join_records, map_medications, rows_of_visits
 from medm_plm.data.cohort import select_visits, with_readmissions
 from medm_plm.data.near_duplicates import SIGNATURE, note_signatures
-from medm_plm.data.report import visits_read_entry, with_note_words
-from medm_plm.data.report_accounts import (
+from medm_plm.data.report.accounts import (
     MAPPED,
     cohort_steps,
     count_drugs,
@@ -27,6 +26,7 @@ from medm_plm.data.report_accounts import (
     repeated_codes_entry,
     sum_entries,
 )
+from medm_plm.data.report.entries import visits_read_entry, with_note_words
 from medm_plm.data.rules import PreparationRules
 from medm_plm.data.schema import (
     ADMISSION_NOTE,

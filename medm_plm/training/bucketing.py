@@ -142,7 +142,7 @@ else:
 class LengthGroupingMixin(_Base):
     """`Trainer` with batches of one length where `--train_sampling_strategy group_by_length` is given.
 
-    Put it before `Trainer` among the bases. Evaluation keeps the order of the examples, which the library
+    Put it right before `Trainer` among the bases. Evaluation keeps the order of the examples, which the library
     would sort as well, because predictions are matched with visits by their place.
     """
 
@@ -170,6 +170,7 @@ class LengthGroupingMixin(_Base):
             pin_memory=args.dataloader_pin_memory,
             persistent_workers=args.dataloader_persistent_workers,
             prefetch_factor=args.dataloader_prefetch_factor,
+            generator=torch.Generator(),  # seeds the workers; dropout must not notice how often that is
         )
         return self.accelerator.prepare(loader)
 

@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from medm_plm.data.collators import attention_mask_of, pad_sequences
+from medm_plm.errors import InputError
 
 TOKENS_PER_BATCH = 8192
 """Padded tokens that are run at once."""
@@ -76,6 +77,9 @@ def compute_states(
 
     Yields:
         States `(words, hidden)` of some notes, real tokens only, by their names.
+
+    Raises:
+        InputError: if a state is too large for the precision.
     """
     part: dict[str, torch.Tensor] = {}
     size = 0
@@ -86,13 +90,23 @@ def compute_states(
         states = model.encode_text_prefix(**{name: ids.to(device) for name, ids in text.items()})
         states = states.to(dtype).cpu()
         for name, row, note in zip(names, rows, states, strict=True):
-            part[name] = note[: len(row)].clone()
+            part[name] = _checked(note[: len(row)].clone())
             size += part[name].nbytes
         if size >= bytes_at_once:
             yield part
             part, size = {}, 0
     if part:
         yield part
+
+
+def _checked(states: torch.Tensor) -> torch.Tensor:
+    """Refuse what would turn every loss into NaN: pre-norm encoders have large states."""
+    if not states.isfinite().all():
+        raise InputError(
+            f"states of the frozen text layers do not fit into {states.dtype}",
+            remedy="set --frozen_text_cache_dtype bfloat16",
+        )
+    return states
 
 
 def _batches(notes: Mapping[str, np.ndarray]) -> Iterator[list[str]]:

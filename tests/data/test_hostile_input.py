@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from medm_plm.data import files, parquet, reading
-from medm_plm.data.report_accounts import STEP_SCHEMA, exclusions_entry
+from medm_plm.data.report.accounts import STEP_SCHEMA, exclusions_entry
 from medm_plm.data.schema import RowLedger
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.errors import InputError

@@ -127,7 +127,7 @@ def prepared(folder, output):
 
 def test_medications_of_the_first_day(folder, tmp_path):
     """Admitted on the 1st at 8:00: two drugs at midnight before, one 16 hours later, one without a date; a
-    second heparin two days later changes nothing. The other admission is at 10:00, its drug at the next midnight."""
+    second heparin two days later changes nothing. The other admission is at 10:00, its drug at midnight."""
     visits = prepared(folder, tmp_path / "out")
     assert visits["1101"]["medication_codes"] == ["ATC:B01A", "ATC:C03C", "ATC:A10A"]
     assert visits["1101"]["first_day_medication_codes"] == ["ATC:B01A", "ATC:C03C"]

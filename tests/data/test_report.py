@@ -4,7 +4,7 @@ import json
 
 import polars as pl
 
-from medm_plm.data import report
+from medm_plm.data.report import entries as report
 from medm_plm.data.schema import RowLedger
 from medm_plm.data.vocabulary import CodeVocabulary
 from prepared_cohort import invent_visits

@@ -5,9 +5,9 @@ import json
 import polars as pl
 import pytest
 
-from medm_plm.data import report_accounts as accounts
 from medm_plm.data.assembly import code_lists
 from medm_plm.data.cohort import READMISSION_POLICIES, CohortRules, select_visits, with_readmissions
+from medm_plm.data.report import accounts
 from medm_plm.data.schema import RowLedger
 from prepared_cohort import invent_visits
 

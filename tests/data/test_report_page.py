@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 
-from medm_plm.data import report as reporting
-from medm_plm.data import report_accounts as accounts
-from medm_plm.data import report_page, report_tables
-from medm_plm.data.report_parts import bars, flow, percent, table, text
+from medm_plm.data.report import accounts
+from medm_plm.data.report import entries as reporting
+from medm_plm.data.report import page as report_page
+from medm_plm.data.report import tables as report_tables
+from medm_plm.data.report.page_parts import bars, flow, percent, table, text
 from medm_plm.data.schema import RowLedger
 from medm_plm.data.vocabulary import CodeVocabulary
 from prepared_cohort import invent_visits

@@ -5,8 +5,9 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from medm_plm.data import report_tables, tasks
-from medm_plm.data.report import with_note_words
+from medm_plm.data import tasks
+from medm_plm.data.report import tables as report_tables
+from medm_plm.data.report.entries import with_note_words
 from prepared_cohort import invent_visits
 
 
@@ -110,7 +111,9 @@ def test_every_value_is_in_the_bin_that_holds_it(quantity, lowest):
         invent_visits(60)
         .head(len(values))
         .with_columns(
-            pl.Series("note", [" ".join("x" * value) if quantity == "words_of_note" else "x" for value in values]),
+            pl.Series(
+                "note", [" ".join("x" * n) if quantity == "words_of_note" else "x" for n in values]
+            ),
             pl.Series(
                 "diagnosis_codes", [[f"ICD9CM:{i}" for i in range(min(value, 130))] for value in values]
             ),

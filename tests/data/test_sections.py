@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medm_plm.data import headings_within_lines, section_lines
-from medm_plm.data.section_headings import SectionName, begins_like_known, may_be_known, recognise
 from medm_plm.data.sections import ADMISSION_SECTIONS, admission_sections, admission_text, split_sections
+from medm_plm.data.sections import lines as section_lines
+from medm_plm.data.sections import within_lines as headings_within_lines
+from medm_plm.data.sections.headings import SectionName, begins_like_known, may_be_known, recognise
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,9 @@ def test_the_column_function_works_lazily_and_on_nothing():
         ("Dsicharge Diagnosis:", "discharge_diagnosis"),
         ("Review of systems", "review_of_systems"),
         ("Service:", "service"),
+        ("Xyz addendum", "addendum"),
+        ("Xyz hospital course", "hospital_course"),
+        ("Xyz discharge medications", "discharge_medications"),
         ("Hypertension", None),
         ("", None),
     ],
@@ -153,13 +157,14 @@ def test_headings_within_lines_are_those_of_one_search_through_all_lines():
         "addendum", "Addendum", "condition", "Exam", "DI\u017fCHARGE", "on D\u0131\u0130SCHARGE",
         "cour\u017fe", "following", "he ate", "x" * 45,
     )  # fmt: skip
+    hints = ("discharge", "d/c", "course", "addendum", "follow")
     chance = random.Random(3)
     num_found = 0
     for _ in range(4000):
         text = "".join(piece + chance.choice(("", " ")) for piece in chance.choices(pieces, k=25))
         start = chance.randint(0, len(text) // 2)
         end = chance.randint(start, len(text))
-        hinted = any(hint in text[start:end].lower() for hint in headings_within_lines._HINTS)
+        hinted = any(hint in text[start:end].lower() for hint in hints)
         expected = headings_within_lines._IN_LINE.search(text, start, end) if hinted else None
         match = headings_within_lines.heading_within_lines(text, start, end)
         assert (match and match.regs) == (expected and expected.regs)

@@ -319,6 +319,18 @@ def test_what_a_run_left_that_was_killed_behind_its_report_goes(tables, tmp_path
     assert sorted(path.name for path in output.iterdir()) == sorted(FILES)
 
 
+def test_a_run_first_removes_what_killed_ones_left_under_way(tables, tmp_path):
+    one = prepare(tables, tmp_path / "out")
+    one.plan()
+    stale = one.work / "tables" / ".PATIENTS.999999.staging"
+    stale.mkdir(parents=True)
+    with (tables / "PATIENTS.csv").open("a") as table:
+        table.write("one field\n")
+    with pytest.raises(InputError, match=r"PATIENTS\.csv, row 8: row has another number of fields"):
+        prepare(tables, tmp_path / "out").run()
+    assert not list(one.work.rglob("*.staging"))
+
+
 def test_stages_of_different_runs_are_never_mixed(tables, tmp_path):
     output = tmp_path / "out"
     run_stages(prepare(tables, output))

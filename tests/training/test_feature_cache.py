@@ -459,6 +459,16 @@ def test_an_encoder_without_a_prefix_is_refused(tmp_path):
     assert files_of(tmp_path) == []
 
 
+def test_states_that_are_too_large_for_the_precision_are_refused(tmp_path):
+    model, visits = tiny(), tokenized_visits()
+    with torch.no_grad():
+        model.model.text_model.encoder.layer[0].output.LayerNorm.bias.fill_(1e5)
+    with pytest.raises(InputError, match=r"do not fit into torch\.float16; set .* bfloat16"):
+        kept(model, tmp_path, visits, "float16")
+    assert files_of(tmp_path) == []
+    assert kept(model, tmp_path, visits, "bfloat16")[0]["text_prefix_states"].read().max() > 9e4
+
+
 def test_layers_go_back_to_where_they_were(tmp_path):
     model = tiny().train()
     kept(model, tmp_path, tokenized_visits(), device=torch.device("cpu"))

@@ -1,53 +1,20 @@
-"""What our Trainer adds, and what must not go wrong silently: epochs, accumulation, freezing, resuming."""
+"""What our Trainer adds, and what must not go wrong silently: epochs, accumulation, freezing, pickles."""
 
 import pytest
 import torch
 
-from medm_plm.data.collators import CodeMasker, PretrainingCollator, VisitCollator
-from medm_plm.errors import InputError
-from medm_plm.training.arguments import RunArguments
-from medm_plm.training.datasets import tokenize_task, tokenize_visits
-from medm_plm.training.evaluation import keep_places, pretraining_metrics
-from medm_plm.training.pretraining_examples import fixed_masks
+from medm_plm.data.collators import VisitCollator
+from medm_plm.training.datasets import tokenize_task
 from medm_plm.training.task_examples import task_examples, task_labels
-from medm_plm.training.resuming import resume_folder
 from medm_plm.training.trainer import MedMPLMTrainer
 from modeling_medm_plm import MedMPLMForPreTraining
-from prepared_cohort import invent_visits, tiny_model, tiny_processor
-
-VISITS = invent_visits(20)
+from prepared_cohort import tiny_model, tiny_processor
+from tiny_trainers import VISITS, pretraining_trainer, run_arguments, silence_dropout
 
 
 @pytest.fixture(scope="module")
 def processor():
     return tiny_processor(VISITS)
-
-
-def run_arguments(folder, **options) -> RunArguments:
-    quiet = {"use_cpu": True, "disable_tqdm": True, "eval_strategy": "no", "save_strategy": "no", "seed": 3}
-    steps = {"max_steps": 2, "per_device_train_batch_size": 8, "load_best_model_at_end": False}
-    return RunArguments(
-        output_dir=str(folder), **{**quiet, **steps, "dataloader_pin_memory": False, **options}
-    )
-
-
-def pretraining_trainer(processor, folder, dropout: bool = True, **options) -> MedMPLMTrainer:
-    torch.manual_seed(0)
-    model = tiny_model("pretraining", VISITS, num_frozen_text_layers=1)
-    if not dropout:
-        silence_dropout(model)
-    masker = CodeMasker.from_tokenizer(processor.code_tokenizer, seed=3)
-    visits = tokenize_visits(processor, VISITS)
-    return MedMPLMTrainer(
-        model=model,
-        args=run_arguments(folder, **options),
-        train_examples=visits,
-        eval_examples=fixed_masks(visits, masker),
-        data_collator=PretrainingCollator.from_processor(processor, masker=masker),
-        processing_class=processor,
-        compute_metrics=pretraining_metrics,
-        preprocess_logits_for_metrics=keep_places,
-    )
 
 
 def icd_trainer(processor, folder, dropout: bool = True, **options) -> MedMPLMTrainer:
@@ -65,16 +32,6 @@ def icd_trainer(processor, folder, dropout: bool = True, **options) -> MedMPLMTr
         data_collator=VisitCollator.from_processor(processor),
         processing_class=processor,
     )
-
-
-def silence_dropout(model: torch.nn.Module) -> None:
-    """Make two passes over the same rows equal."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name in ("attention_probs_dropout_prob", "hidden_dropout_prob"):
-            if hasattr(getattr(module, "config", None), name):
-                setattr(module.config, name, 0.0)
 
 
 @pytest.mark.parametrize("make", [pretraining_trainer, icd_trainer])
@@ -186,30 +143,3 @@ def test_training_stops_early_when_evaluation_stands_still(processor, tmp_path):
     )
     trainer.train()
     assert trainer.state.epoch == 3
-
-
-def make_checkpoint(folder, step: int):
-    checkpoint = folder / "checkpoints" / f"checkpoint-{step}"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "trainer_state.json").write_text("{}")
-    return checkpoint
-
-
-def test_the_newest_checkpoint_is_resumed(tmp_path):
-    make_checkpoint(tmp_path, 9)
-    newest = make_checkpoint(tmp_path, 10)
-    assert resume_folder(run_arguments(tmp_path, resume_from_checkpoint="last")) == str(newest)
-    assert resume_folder(run_arguments(tmp_path, resume_from_checkpoint=str(newest))) == str(newest)
-
-
-def test_a_run_does_not_mix_with_the_checkpoints_of_another(tmp_path):
-    assert resume_folder(run_arguments(tmp_path)) is None
-    make_checkpoint(tmp_path, 1)
-    with pytest.raises(InputError, match=r"already holds checkpoints.*resume_from_checkpoint last"):
-        resume_folder(run_arguments(tmp_path))
-
-
-@pytest.mark.parametrize("asked", ["last", "nowhere"])
-def test_nothing_to_resume_is_one_clear_error(asked, tmp_path):
-    with pytest.raises(InputError, match="no checkpoint to resume from"):
-        resume_folder(run_arguments(tmp_path, resume_from_checkpoint=asked))

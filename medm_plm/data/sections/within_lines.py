@@ -47,10 +47,8 @@ def heading_within_lines(text: str, start: int, end: int) -> re.Match[str] | Non
     part = text[start:end]
     lower = part.lower()
     hints = [hint for hint in _HINTS if hint in lower]
-    if not hints:
-        return None
     if not part.isascii() and _ODD_LETTERS.search(part):
-        return _IN_LINE.search(text, start, end)
+        return _IN_LINE.search(text, start, end) if hints or "follow" in lower else None
     # The pattern is slow, and few lines have a hint.
     for first, last in _lines_with(lower, hints):
         match = _IN_LINE.search(text, start + first, start + last)

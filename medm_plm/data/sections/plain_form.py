@@ -1,4 +1,4 @@
-"""The plain form of a heading, in which the table of `section_headings` knows it.
+"""The plain form of a heading, in which the table of `headings` knows it.
 
 Lower case, abbreviations written out, little words and plurals gone, one slip of the keyboard mended for each
 longer word, and the blanks put back into the usual headings.

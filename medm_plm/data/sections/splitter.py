@@ -1,7 +1,7 @@
 """Clinical notes cut into sections, and the part of a discharge summary that was known at admission.
 
 A heading stands at the beginning of a line, with a colon, with a dash, alone on its line, or in capitals
-before running text. `section_headings` knows what it opens. All of this works on the text as it was written,
+before running text. `headings` knows what it opens. All of this works on the text as it was written,
 line breaks included, so it comes before `notes.cleaned`.
 
 Sections of admission are read strictly, because whatever slips into them tells a model what it has to
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from medm_plm.data.section_headings import SectionName
-from medm_plm.data.section_reader import ADMISSION_SECTIONS, read_sections
+from medm_plm.data.sections.headings import SectionName
+from medm_plm.data.sections.reader import ADMISSION_SECTIONS, read_sections
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from medm_plm.data.plain_headings import is_beginning
-from medm_plm.data.section_headings import SectionName, begins_like_known, may_be_known, recognise
-from medm_plm.data.unknown_headings import MOST_WORDS
+from medm_plm.data.sections.headings import SectionName, begins_like_known, may_be_known, recognise
+from medm_plm.data.sections.plain_form import is_beginning
+from medm_plm.data.sections.unknown_headings import MOST_WORDS
 
 # A line that may open a section: some words before a colon, a short line, or words before running text, which
 # are in capitals or have a dash behind them. The literal line break in front keeps the search fast.

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from medm_plm.data import tasks
-from medm_plm.data.report import ICD_TOP_K, NOTE_WORDS, Report, label_counts, with_note_words
+from medm_plm.data.report.entries import ICD_TOP_K, NOTE_WORDS, Report, label_counts, with_note_words
 from medm_plm.data.schema import (
     AGE,
     CODE,

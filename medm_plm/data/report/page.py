@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from medm_plm.data import report_sections as sections
-from medm_plm.data.report_parts import text
+from medm_plm.data.report import page_sections as sections
+from medm_plm.data.report.page_parts import text
 
 Section = Callable[[Mapping[str, Any]], str]
 

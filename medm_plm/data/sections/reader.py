@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from medm_plm.data.headings_within_lines import heading_within_lines
-from medm_plm.data.plain_headings import is_common
-from medm_plm.data.section_headings import SectionName, recognise
-from medm_plm.data.section_lines import LINE, LineReading, read_line
-from medm_plm.data.unknown_headings import looks_like_heading, speaks_of_the_stay
+from medm_plm.data.sections.headings import SectionName, recognise
+from medm_plm.data.sections.lines import LINE, LineReading, read_line
+from medm_plm.data.sections.plain_form import is_common
+from medm_plm.data.sections.unknown_headings import looks_like_heading, speaks_of_the_stay
+from medm_plm.data.sections.within_lines import heading_within_lines
 
 ADMISSION_SECTIONS = frozenset(
     {

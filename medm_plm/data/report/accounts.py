@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 
 from medm_plm.data.cohort import READMISSION_POLICIES, CohortRules, select_visits, with_readmissions
-from medm_plm.data.report import Report, label_counts
-from medm_plm.data.report_tables import MINIMUM_PATIENTS
+from medm_plm.data.report.entries import Report, label_counts
+from medm_plm.data.report.tables import MINIMUM_PATIENTS
 from medm_plm.data.schema import ATC, CODE, DRUG, HADM_ID, NUM_ROWS, SUBJECT_ID, RowLedger
 from medm_plm.ontologies.drug_names import names_a_drug
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from medm_plm.data.plain_headings import plain_form
-from medm_plm.data.section_headings import SectionName, may_be_known
+from medm_plm.data.sections.headings import SectionName, may_be_known
+from medm_plm.data.sections.plain_form import plain_form
 
 MOST_WORDS = 8  # of a heading
 # Words whose presence makes any short line a heading: these speak of the stay or of its end.

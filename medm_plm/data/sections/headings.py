@@ -10,7 +10,7 @@ import re
 from enum import StrEnum
 from functools import lru_cache
 
-from medm_plm.data.plain_headings import ABBREVIATIONS, NEAR, SQUEEZED, VOCABULARY, plain_form
+from medm_plm.data.sections.plain_form import ABBREVIATIONS, NEAR, SQUEEZED, VOCABULARY, plain_form
 
 
 class SectionName(StrEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from medm_plm.data.report_parts import bars, bullets, flow, paragraph, percent, table
+from medm_plm.data.report.page_parts import bars, bullets, flow, paragraph, percent, table
 
 Report = Mapping[str, Any]
 

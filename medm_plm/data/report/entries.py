@@ -1,8 +1,8 @@
 """The account of a preparation: what was read, what became of every row, and what is in the prepared folder.
 
 Counts, shares and fingerprints only; no text and no number of any patient or visit. What a source may have
-filled with free text, drug strings and codes, is named only where several patients have it (`report_accounts`
-and `report_tables`, which hold the further entries). Every function takes visits with their notes, or with
+filled with free text, drug strings and codes, is named only where several patients have it (`accounts`
+and `tables`, which hold the further entries). Every function takes visits with their notes, or with
 notes cut to their first letter and their lengths in a column `note_words`, so that no text need be in memory.
 """
 

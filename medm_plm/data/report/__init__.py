@@ -1,0 +1,1 @@
+"""The account of a preparation: its entries, and the page that shows them."""
