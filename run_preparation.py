@@ -127,6 +127,10 @@ class PreparationArguments:
                 missing.append("--input")
             if missing:
                 raise InputError(f"{' and '.join(missing)} must be given, or --check FOLDER alone")
+        if self.only and self.stage not in ("cut", "prepare"):
+            raise InputError(
+                "--only goes with --stage cut or --stage prepare", received=f"--stage {self.stage}"
+            )
         self.rules = PreparationRules(
             cohort=CohortRules(
                 minimum_age=self.minimum_age,
@@ -189,7 +193,10 @@ def run_stages(preparation: Preparation, options: PreparationArguments) -> Repor
                 progress.set_description(name)
                 progress.update()
 
-            return preparation.run(on_step, num_processes=options.num_processes)
+            report = preparation.run(on_step, num_processes=options.num_processes)
+        if not progress.n:
+            print(f"{options.output} is up to date: nothing has changed since it was prepared")
+        return report
     return None
 
 

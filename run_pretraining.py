@@ -58,10 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     options, model_options, args = parse_arguments(
         PretrainingArguments, ModelArguments, RunArguments, argv=argv, description=__doc__
     )
-    checkpoint = resume_folder(args, options, model_options)
     visits = read_visits(options.data)
     vocabulary = CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE)
     check_before_training(options.data, visits, vocabulary)
+    checkpoint = resume_folder(args, options, model_options)
     parts = {split: pretraining_visits(visits, split) for split in ("train", "validation", "test")}
 
     start_run(args)

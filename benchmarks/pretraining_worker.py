@@ -274,7 +274,7 @@ def run_epoch(options: dict[str, Any]) -> dict[str, Any]:
     """Train one whole epoch from the cache, with the batches and workers of a run."""
     from medm_plm.training.bucketing import LengthGroupedBatches, example_lengths
 
-    variant = Variant(options)
+    variant = Variant({**options, "variant": CACHED})
     batches = LengthGroupedBatches(*example_lengths(variant.visits), options["batch_size"])
     loader = torch.utils.data.DataLoader(
         variant.visits,  # type: ignore[arg-type]

@@ -7,9 +7,9 @@ Trains the smallest model on a small synthetic cohort with `run_pretraining.py`.
 come at a random time, half at a random moment inside a save: the child process wraps the functions that
 write, flush and rename, and ends itself at one of their calls. The same command is then given again; the run
 counts as exact if weights, metrics and every logged loss are equal bit for bit to those of a run that nothing
-happened to. Recipes go round: accumulation 1 and 2, 0 and 2 workers, evaluation by epoch and by steps with the best
-weights at the end. After that runs are stopped by signals, a loss, a gradient and a weight become not a
-number, and each file of a checkpoint is removed, cut or changed in one bit.
+happened to. Recipes go round: accumulation 1 and 2, 0 and 2 workers, evaluation by epoch and by steps with
+the best weights at the end. After that runs are stopped by signals, a loss, a gradient and a weight become
+not a number, and each file of a checkpoint is removed, cut or changed in one bit.
 """
 
 from __future__ import annotations
@@ -425,10 +425,12 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS)
+    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         laboratory = Laboratory(Path(folder), options.ranks, options.seed)
-        rows = list(experiments(laboratory, options.kills, options.signals, options.only))
+        counts = options.kills, options.signals
+        rows = list(experiments(laboratory, *counts, options.only, options.recipes))
     columns = ["what", "runs", "exact", "otherwise"]
     print_table(f"{options.ranks} process{'es' * (options.ranks > 1)}, seed {options.seed}", columns, rows)
     if any(runs != exact for _, runs, exact, _ in rows):
@@ -436,10 +438,9 @@ def main() -> None:
 
 
 def experiments(
-    laboratory: Laboratory, kills: int, signals: int, only: Sequence[str]
+    laboratory: Laboratory, kills: int, signals: int, only: Sequence[str], recipes: Sequence[str]
 ) -> Iterator[tuple[str, int, int, str]]:
     """Run all experiments; yield what was done, how often, how often all was well, and what else came out."""
-    recipes = list(RECIPES)
 
     def summary(what: str, verdicts: list[str]) -> tuple[str, int, int, str]:
         others = sorted(set(verdicts) - {"exact"})
@@ -463,7 +464,7 @@ def experiments(
         for quantity in ("loss", "gradient", "weights"):
             yield summary(f"{quantity} not a number", [laboratory.poison(name, quantity) for name in recipes])
     if "damages" in only:
-        found = list(laboratory.damages("epochs"))
+        found = list(laboratory.damages(recipes[0]))
         for damage in DAMAGES:
             yield summary(f"a file {damage}", [verdict for _, how, verdict in found if how == damage])
 

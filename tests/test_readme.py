@@ -12,7 +12,8 @@ from prepared_cohort import invent_visits, tiny_model, tiny_processor
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
-    *(f"docs/{name}.md" for name in ("architecture", "data", "table_format", "large_scale", "results")),
+    *(f"docs/{name}.md" for name in ("architecture", "data", "table_format", "large_scale", "training")),
+    "docs/results.md",
 )
 
 

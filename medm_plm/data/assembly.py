@@ -10,6 +10,7 @@ from medm_plm.data.schema import (
     ATC,
     CODE,
     DIAGNOSIS_CODES,
+    FIRST_DAY_HOURS,
     FIRST_DAY_MEDICATION_CODES,
     HADM_ID,
     HOURS_SINCE_ADMISSION,
@@ -26,7 +27,6 @@ from medm_plm.ontologies.mappings import MedicationMapper
 
 LEFT_OUT = "visit left out by the cohort rules"
 _MEDICATION_SYSTEM = "ATC"
-_HOURS_OF_FIRST_DAY = 24
 
 
 def map_medications(prescriptions: pl.DataFrame, mapper: MedicationMapper) -> pl.DataFrame:
@@ -70,7 +70,9 @@ def join_records(
         .group_by(HADM_ID, maintain_order=True)
         .agg(pl.col(NOTE).str.join(" "), pl.when(known.len() > 0).then(known.str.join(" ")))
     )
-    early = medications.filter(pl.col(HOURS_SINCE_ADMISSION) < _HOURS_OF_FIRST_DAY)
+    # What is ordered in the emergency room comes shortly before; a start long before is a slip of the pen.
+    is_early = pl.col(HOURS_SINCE_ADMISSION).is_between(-FIRST_DAY_HOURS, FIRST_DAY_HOURS, closed="left")
+    early = medications.filter(is_early)
     timed = medications.filter(pl.col(HOURS_SINCE_ADMISSION).is_not_null())
     parts = (
         texts,

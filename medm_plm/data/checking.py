@@ -15,6 +15,9 @@ from medm_plm.data.near_duplicates import SIGNATURE
 from medm_plm.data.schema import REPORT_FILE, VISITS_FILE, VOCABULARY_FILE, read_visits
 from medm_plm.data.visit_shards import outline
 from medm_plm.data.vocabulary import CodeVocabulary
+from medm_plm.errors import InputError
+
+_REMEDY = "prepare the data again"
 
 
 def check_folder(folder: str | Path) -> pl.DataFrame:
@@ -31,7 +34,9 @@ def check_folder(folder: str | Path) -> pl.DataFrame:
     """
     visits = read_visits(folder)
     vocabulary = CodeVocabulary.load(Path(folder) / VOCABULARY_FILE)
-    return leakage.check(visits, vocabulary, duplicates=_count_duplicates(visits))
+    table = leakage.check(visits, vocabulary, duplicates=_count_duplicates(visits))
+    _refuse_other_files(Path(folder))
+    return table
 
 
 def check_before_training(
@@ -59,6 +64,21 @@ def check_before_training(
     """
     duplicates = None if _was_searched(Path(folder)) else _count_duplicates(visits)
     return leakage.check(visits, vocabulary, published_held_out=published_held_out, duplicates=duplicates)
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """A file that is not the one of the report may hold what no check can see, such as labels of others."""
+    try:
+        output = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))["output"]
+        changed = [name for name, sha256 in output.items() if fingerprint(folder / name) != sha256]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise InputError("report is missing or damaged", file=folder, remedy=_REMEDY) from None
+    if changed:
+        raise InputError(
+            f"{' and '.join(changed)} changed since the preparation",
+            file=folder,
+            remedy=_REMEDY,
+        )
 
 
 def _count_duplicates(visits: pl.DataFrame) -> tuple[int, int]:

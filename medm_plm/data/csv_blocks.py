@@ -94,9 +94,7 @@ def read_header(path: Path, columns: Sequence[str]) -> Header:
             )
     # Engines refuse equal names, even of columns that nobody wants.
     first_place = {name: place for place, name in reversed(list(enumerate(header)))}
-    names = (
-        name if first_place[name] == place else f"{name}#{place}" for place, name in enumerate(header)
-    )
+    names = (name if first_place[name] == place else f"{name}#{place}" for place, name in enumerate(header))
     return Header(tuple(names), reader.line_num)  # type: ignore[attr-defined]
 
 

@@ -29,7 +29,7 @@ from medm_plm.data.eicu_notes import (
 )
 from medm_plm.data.layout import SourceLayout, SourceTable, TableReader, read_whole
 from medm_plm.data.notes import compose
-from medm_plm.data.reading import age_of, one_row
+from medm_plm.data.reading import age_of, hours_of, one_row
 from medm_plm.data.schema import (
     ADMISSION_TIME,
     ADMISSION_TYPE,
@@ -48,6 +48,7 @@ from medm_plm.data.schema import (
     SOURCE_ORDER,
     SOURCE_PRESCRIPTION_SCHEMA,
     SOURCE_VISIT_SCHEMA,
+    STAY_HOURS,
     SUBJECT_ID,
     WRITTEN_DRUG,
     RowLedger,
@@ -67,6 +68,7 @@ TABLES = {
         "unitadmitsource",
         "hospitaldischargestatus",
         "apacheadmissiondx",
+        "unitdischargeoffset",
     ),
     "diagnosis": (STAY, "diagnosispriority", "diagnosisoffset", "icd9code"),
     "medication": (STAY, "drugordercancelled", "drugstartoffset", "drugname", "drughiclseqno", "routeadmin"),
@@ -78,7 +80,6 @@ TABLES = {
 }
 
 _PRIORITIES = {"primary": 0, "major": 1, "other": 2}
-_MINUTES_PER_HOUR = 60
 _OLDEST = re.compile(r">\s*89")
 
 
@@ -169,6 +170,7 @@ class _Records:
                 no_time.alias(DISCHARGE_TIME),
                 age_of(pl.col("years")).alias(AGE),
                 pl.col("unitadmitsource").str.to_uppercase().alias(ADMISSION_TYPE),
+                hours_of(whole_number("unitdischargeoffset")).alias(STAY_HOURS),
                 status.replace_strict(
                     {"expired": True, "alive": False}, default=None, return_dtype=pl.Boolean
                 ).alias(DIED_IN_HOSPITAL),
@@ -212,7 +214,7 @@ class _Records:
         named = ledger.keep(named, pl.col(DRUG).is_not_null(), "no drug name and no HICL code that names one")
         return named.with_columns(
             whole_number("drugstartoffset").alias(POSITION),
-            (whole_number("drugstartoffset") / _MINUTES_PER_HOUR).alias(HOURS_SINCE_ADMISSION),
+            hours_of(whole_number("drugstartoffset")).alias(HOURS_SINCE_ADMISSION),
             pl.lit(None, pl.String).alias(NDC),
             one_row(),
         ).select(*SOURCE_PRESCRIPTION_SCHEMA.names(), WRITTEN_DRUG)

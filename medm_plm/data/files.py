@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 from medm_plm.errors import InputError
 
@@ -96,9 +97,8 @@ def write_private(path: Path, write: Callable[[Path], object]) -> str:
     Raises:
         InputError: if the disk is full or the folder is not writable.
     """
-    staging = path.with_name(f".{path.name}.staging")
+    staging = path.with_name(f".{path.name}.{uuid4().hex}.staging")
     try:
-        staging.unlink(missing_ok=True)
         os.close(os.open(staging, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE_FILE))
         write(staging)
         staging.chmod(_PRIVATE_FILE)

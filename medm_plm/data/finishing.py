@@ -6,7 +6,7 @@ visits are written one shard after the other. No more text than that of one shar
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from medm_plm.data.files import make_private_folder, write_private
 from medm_plm.data.layout import TableAccount, refuse_unreadable
 from medm_plm.data.near_duplicates import OTHER_SPLIT, SIGNATURE, find_duplicates
 from medm_plm.data.parquet import RowGroupWriter
+from medm_plm.data.published_ids import held_out_ids
 from medm_plm.data.report import accounts as report_accounts
 from medm_plm.data.report import entries as reporting
 from medm_plm.data.report import tables as report_tables
@@ -58,7 +59,7 @@ def finish(
     rules: PreparationRules,
     output: Path,
     facts: dict[str, Any],
-    held_out_ids: Collection[str] | None = None,
+    published_ids: Mapping[str, Collection[str]] | None = None,
 ) -> reporting.Report:
     """Make the prepared folder; the report comes last, so that a folder with a report is complete.
 
@@ -69,7 +70,8 @@ def finish(
         rules (`PreparationRules`): the choices, for the report.
         output (`Path`): created with rights for its owner only.
         facts (`dict`): `source`, `mapping`, `mapping_sha256` and `fingerprint`, for the report.
-        held_out_ids (`Collection[str]`, *optional*): admission ids that published lists hold out.
+        published_ids (`Mapping[str, Collection[str]]`, *optional*): admission ids by split that have decided
+            the splits.
 
     Returns:
         The report as it was written.
@@ -83,13 +85,17 @@ def finish(
         shard.ledgers.setdefault(account.ledger_name, RowLedger(0)).add(account.ledger)
     if shard.outlines.is_empty():
         _refuse_empty_cohort(shard)
+    shard.remarks |= _published_remarks(shard.outlines, published_ids or {})
     num_examined = shard.outlines[SIGNATURE].count()
     dropped = _drop_duplicates(shard)
     visits = shard.outlines
     validate_visits(visits.select(VISIT_SCHEMA.names()))
     vocabulary = vocabulary_of(visits)
     checks = leakage.check(
-        visits, vocabulary, published_held_out=held_out_ids, duplicates=(num_examined - len(dropped), 0)
+        visits,
+        vocabulary,
+        published_held_out=None if published_ids is None else held_out_ids(published_ids),
+        duplicates=(num_examined - len(dropped), 0),
     )
     files = [account.file for account in accounts]
     prescriptions = {"mapping": facts["mapping"], "mapping_sha256": facts["mapping_sha256"]}
@@ -203,6 +209,20 @@ def _write_visits(path: Path, folders: Sequence[Path], dropped: Collection[str])
             waiting = waiting[_VISITS_OF_GROUP:]
     writer.write(waiting)
     writer.close()
+
+
+def _published_remarks(visits: pl.DataFrame, published_ids: Mapping[str, Collection[str]]) -> dict[str, int]:
+    listed = {hadm_id for ids in published_ids.values() for hadm_id in ids}
+    if not listed:
+        return {}
+    num_known = visits.filter(pl.col(HADM_ID).is_in(sorted(listed))).height
+    if not num_known:
+        raise InputError(
+            "none of the published admission ids is among the visits",
+            received=f"{len(listed)} ids",
+            remedy="check that --split_ids belongs to this source; without it a hash of the patient decides",
+        )
+    return {"published admission ids": len(listed), "published admission ids among the visits": num_known}
 
 
 def _refuse_empty_cohort(shard: VisitShard) -> NoReturn:

@@ -164,6 +164,9 @@ def _visit_checks(visits: pl.DataFrame, pretraining: pl.DataFrame) -> Iterator[R
     patients = visits.group_by(SUBJECT_ID).agg(pl.col(SPLIT).n_unique())
     yield "patient in two splits", patients.height, patients.filter(pl.col(SPLIT) > 1).height
     yield "visit listed twice", visits.height, visits.height - visits[HADM_ID].n_unique()
+    late = pl.col(FIRST_DAY_MEDICATION_CODES).list.set_difference(MEDICATION_CODES).list.len() > 0
+    known = visits[FIRST_DAY_MEDICATION_CODES].count()
+    yield "first-day medication that the stay does not have", known, visits.filter(late).height
     held_out = visits.filter(pl.col(SPLIT) != "train")
     # By patient and by visit: a wrong patient number in the pre-training data would hide a held-out visit.
     seen = pl.col(SUBJECT_ID).is_in(held_out[SUBJECT_ID].implode()) | pl.col(HADM_ID).is_in(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from medm_plm.data.meds_events import ADMISSION, BIRTH, DEATH, DISCHARGE, KIND, REST, ROW, SEPARATOR, TIME
-from medm_plm.data.reading import age_since, keep_identified, keep_timed, with_planned_types
+from medm_plm.data.reading import age_since, keep_identified, keep_timed, stay_hours, with_planned_types
 from medm_plm.data.schema import (
     ADMISSION_TIME,
     ADMISSION_TYPE,
@@ -81,6 +81,7 @@ def visits_from(events: pl.DataFrame, numbers: pl.DataFrame, ledger: RowLedger) 
         age_since(pl.col(BIRTH)).alias(AGE),
         with_planned_types(first_part.replace(["", _UNKNOWN], None)).alias(ADMISSION_TYPE),
         died.alias(DIED_IN_HOSPITAL),
+        stay_hours(),
     ).select(SOURCE_VISIT_SCHEMA.names())
 
 

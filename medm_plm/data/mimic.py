@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 
 from medm_plm.data.layout import SourceTable, TableReader
-from medm_plm.data.reading import keep_identified, keep_timed, one_row, with_hours_since_admission
+from medm_plm.data.reading import keep_identified, keep_timed, one_row, stay_hours, with_hours_since_admission
 from medm_plm.data.schema import (
     ADMISSION_TIME,
     ADMISSION_TYPE,
@@ -93,6 +94,7 @@ class MimicRecords:
                 age.alias(AGE),
                 pl.col(ADMISSION_TYPE).str.to_uppercase(),
                 died.alias(DIED_IN_HOSPITAL),
+                stay_hours(),
             )
             .select(SOURCE_VISIT_SCHEMA.names())
         )
@@ -121,20 +123,24 @@ class MimicRecords:
         frame = frame.with_columns(whole_number("seq_num").alias(POSITION), one_row())
         return frame.select(SOURCE_DIAGNOSIS_SCHEMA.names())
 
-    def prescriptions(self, name: str, visits: pl.DataFrame, started: str) -> pl.DataFrame:
+    def prescriptions(
+        self, name: str, visits: pl.DataFrame, started: str, delay: timedelta = timedelta()
+    ) -> pl.DataFrame:
         """Read the prescriptions.
 
         Args:
             name (`str`): name of the table.
             visits (`polars.DataFrame`): visits that were read.
             started (`str`): column of the time from which the drug was to be given.
+            delay (`timedelta`, *optional*): how much later than that time it may have been, where the source
+                tells the day alone.
 
         Returns:
             Prescriptions in the columns of `schema.SOURCE_PRESCRIPTION_SCHEMA`.
         """
         frame, ledger = self.reader.table(name)
         frame = keep_known(frame, ledger, visits, KEYS).with_columns(time_of(started).alias(started))
-        frame = with_hours_since_admission(frame, visits, pl.col(started))
+        frame = with_hours_since_admission(frame, visits, pl.col(started) + delay)
         return frame.with_columns(
             pl.col(started).dt.timestamp("us").alias(POSITION),
             pl.col(NDC).replace(_UNKNOWN_NDC, None),

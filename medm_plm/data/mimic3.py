@@ -6,6 +6,7 @@ patient, so that intervals are true and years are not. The demo comes without an
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -45,6 +46,7 @@ NOTE_CATEGORY = "discharge summary"
 DIAGNOSIS_SYSTEM = "ICD9CM"
 
 
+_REST_OF_DAY = timedelta(hours=23, minutes=59)  # STARTDATE has no time of day
 _IS_SUMMARY = pl.col("category").str.to_lowercase() == NOTE_CATEGORY
 
 
@@ -95,7 +97,7 @@ def records(reader: TableReader) -> SourceTables:
     return SourceTables(
         visits=visits,
         diagnoses=mimic.coded("DIAGNOSES_ICD", diagnoses, "icd9_code", DIAGNOSIS_SYSTEM, visits),
-        prescriptions=mimic.prescriptions("PRESCRIPTIONS", visits, "startdate"),
+        prescriptions=mimic.prescriptions("PRESCRIPTIONS", visits, "startdate", _REST_OF_DAY),
         notes=_notes(reader, visits),
         ledgers=reader.ledgers,
         visit_table="ADMISSIONS",
@@ -114,4 +116,5 @@ def _notes(reader: TableReader, visits: pl.DataFrame) -> pl.DataFrame:
     frame = keep_known(frame, ledger, visits, KEYS)
     is_addendum = (pl.col("description").str.to_lowercase() == "addendum").fill_null(False)
     order = (HADM_ID, "chartdate", is_addendum, "charttime", whole_number("row_id"))
-    return joined_notes(frame.sort(order, nulls_last=True, maintain_order=True), "NOTEEVENTS")
+    in_order = frame.sort(order, nulls_last=True, maintain_order=True)
+    return joined_notes(in_order, "NOTEEVENTS", is_addendum=is_addendum)

@@ -138,4 +138,5 @@ def _notes(reader: TableReader, visits: pl.DataFrame) -> pl.DataFrame:
     frame = keep_known(frame, ledger, visits, KEYS)
     is_addendum = (pl.col("note_type") == _ADDENDUM).fill_null(False)
     order = (HADM_ID, is_addendum, "charttime", whole_number("note_seq"))
-    return joined_notes(frame.sort(order, nulls_last=True, maintain_order=True), NOTE_TABLE)
+    in_order = frame.sort(order, nulls_last=True, maintain_order=True)
+    return joined_notes(in_order, NOTE_TABLE, is_addendum=is_addendum)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,6 @@ from medm_plm.ontologies.mappings import MedicationMapper
 SOURCES = ("mimic3", "mimic4", "eicu", "meds", "table", "synthetic")
 WORK_FOLDER = "work"  # of the output folder, where the stages keep what they make
 _BYTES_OF_SHARD = 128 << 20
-_FORMAT = 1  # of what the stages exchange; what was made by another is made again
 
 OnStep = Callable[[str], None]
 
@@ -170,10 +169,12 @@ class Preparation:
         Raises:
             InputError: if a table is missing or damaged, no visit is left, or the result would leak.
         """
+        if num_processes < 1:
+            raise InputError("num_processes is impossible", received=num_processes, expected="1 or more")
         if (report := self.finished_report()) is not None:
             shutil.rmtree(self.work, ignore_errors=True)  # of a run that was killed between report and end
             return report
-        remove_abandoned(self.work)
+        remove_abandoned(self.output)
         num_shards = self.plan().num_shards
         on_step("plan")
         tables = self.layout.tables
@@ -254,7 +255,7 @@ class Preparation:
             self.rules,
             self.output,
             facts,
-            None if ids is None else sorted({*ids["validation"], *ids["test"]}),
+            ids,
         )
 
     def finished_report(self) -> reporting.Report | None:
@@ -283,7 +284,7 @@ class Preparation:
         """What the prepared visits depend on, but for the tables: quick to tell."""
         others = {"drug_map": self.drug_map, "split_ids": self.split_ids}
         return {
-            "format": _FORMAT,
+            "code": _code_fingerprint(),
             "polars": pl.__version__,
             "source": self.source,
             "rules": asdict(self.rules),
@@ -355,6 +356,17 @@ class Preparation:
                 remedy="run it first; plan, then cut each table, then prepare each shard, then finish",
             )
         return found
+
+
+@cache
+def _code_fingerprint() -> str:
+    """Fingerprint of everything of the package that prepares, the tables of codes and drugs among it."""
+    digest = hashlib.sha256()
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "data", package / "ontologies"):
+        for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.csv")]):
+            digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 @contextmanager

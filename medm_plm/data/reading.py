@@ -17,6 +17,7 @@ from medm_plm.data.schema import (
     NUM_ROWS,
     POSITION,
     SOURCE_NOTE_SCHEMA,
+    STAY_HOURS,
     SUBJECT_ID,
     TABLE,
     RowLedger,
@@ -62,6 +63,17 @@ def keep_timed(frame: pl.DataFrame, ledger: RowLedger) -> pl.DataFrame:
     return ledger.keep(frame, in_order, "discharge before admission")
 
 
+def hours_of(minutes: pl.Expr) -> pl.Expr:
+    """Minutes as hours, rounded: the engine divides a single row otherwise than many, by the last bit."""
+    return (minutes / _MINUTES_PER_HOUR).round(2)
+
+
+def stay_hours() -> pl.Expr:
+    """Hours from admission to discharge; null where one of the two is unknown."""
+    stay = pl.col(DISCHARGE_TIME) - pl.col(ADMISSION_TIME)
+    return hours_of(stay.dt.total_minutes()).alias(STAY_HOURS)
+
+
 def age_since(birth: pl.Expr) -> pl.Expr:
     """Age in years at admission: null if the birth is unknown or lies after it, at most `MAXIMUM_AGE`.
 
@@ -102,29 +114,39 @@ def with_hours_since_admission(frame: pl.DataFrame, visits: pl.DataFrame, time: 
     """
     admissions = visits.select(HADM_ID, pl.col(ADMISSION_TIME).alias("admission"))
     frame = frame.join(admissions, on=HADM_ID, how="left", maintain_order="left")
-    hours = (time - pl.col("admission")).dt.total_minutes() / _MINUTES_PER_HOUR
+    hours = hours_of((time - pl.col("admission")).dt.total_minutes())
     return frame.with_columns(hours.alias(HOURS_SINCE_ADMISSION)).drop("admission")
 
 
-def joined_notes(in_order: pl.DataFrame, table: str, text: str = "text") -> pl.DataFrame:
+def joined_notes(
+    in_order: pl.DataFrame, table: str, text: str = "text", is_addendum: pl.Expr | None = None
+) -> pl.DataFrame:
     """Join the texts of each visit and clean them; what they say of the time of admission stands apart, too.
+
+    Only the first text is asked for what was known at admission: whatever comes later, an addendum above all,
+    may tell the history anew with what the stay has taught.
 
     Args:
         in_order (`polars.DataFrame`): columns `hadm_id` and `text`, the texts of a visit in reading order.
         table (`str`): name of the table that they come from.
         text (`str`, *optional*, defaults to "text"): name of the column of texts.
+        is_addendum (`polars.Expr`, *optional*): which texts are additions, even if one stands first.
 
     Returns:
         One row for each visit, in the columns of `schema.SOURCE_NOTE_SCHEMA`.
     """
-    joined = in_order.group_by(HADM_ID, maintain_order=True).agg(text, pl.len().alias(NUM_ROWS))
-    joined = joined.with_columns(pl.col(text).list.join("\n"))
+    first = pl.col(text).first()
+    if is_addendum is not None:
+        first = pl.when(~is_addendum.first()).then(first)
+    joined = in_order.group_by(HADM_ID, maintain_order=True).agg(
+        pl.col(text).str.join("\n"), first.alias("first"), pl.len().alias(NUM_ROWS)
+    )
     return joined.select(
         HADM_ID,
         pl.lit(table).alias(TABLE),
         pl.lit(0, pl.Int64).alias(POSITION),
         cleaned(pl.col(text)).alias(NOTE),
-        cleaned(admission_text(pl.col(text))).alias(ADMISSION_NOTE),
+        cleaned(admission_text(pl.col("first"))).alias(ADMISSION_NOTE),
         pl.col(NUM_ROWS).cast(pl.Int64),
     ).select(SOURCE_NOTE_SCHEMA.names())
 

@@ -27,6 +27,7 @@ DISCHARGE_TIME = "discharge_time"
 AGE = "age"
 ADMISSION_TYPE = "admission_type"
 DIED_IN_HOSPITAL = "died_in_hospital"
+STAY_HOURS = "stay_hours"
 NOTE = "note"
 ADMISSION_NOTE = "admission_note"
 DIAGNOSIS_CODES = "diagnosis_codes"
@@ -47,6 +48,7 @@ VISIT_SCHEMA = pl.Schema(
         AGE: pl.Float64(),  # years at admission, at most MAXIMUM_AGE
         ADMISSION_TYPE: pl.String(),
         DIED_IN_HOSPITAL: pl.Boolean(),
+        STAY_HOURS: pl.Float64(),  # from admission to discharge; null where the source does not tell
         NOTE: pl.String(),  # "" where there is none
         # What the note says of the time before and at admission; null where the source cannot tell.
         ADMISSION_NOTE: pl.String(),
@@ -61,6 +63,7 @@ VISIT_SCHEMA = pl.Schema(
     }
 )
 NEVER_NULL = (SUBJECT_ID, HADM_ID, VISIT_NUMBER, NOTE, DIAGNOSIS_CODES, MEDICATION_CODES, SPLIT)
+FIRST_DAY_HOURS = 24  # from admission: what was prescribed by then, and who is still there
 MAXIMUM_AGE = 90.0  # years; both MIMIC and eICU hide the exact age of older patients
 
 # Columns of the tables a reader hands over. `position` orders rows within a visit, `source_order` visits
@@ -87,6 +90,7 @@ SOURCE_VISIT_SCHEMA = pl.Schema(
         AGE: pl.Float64(),
         ADMISSION_TYPE: pl.String(),
         DIED_IN_HOSPITAL: pl.Boolean(),
+        STAY_HOURS: pl.Float64(),
     }
 )
 SOURCE_DIAGNOSIS_SCHEMA = pl.Schema(

@@ -69,7 +69,9 @@ def run_stage(folder: Path, inputs: Mapping[str, object], make: Callable[[Path],
         if (done := finished_stage(folder, inputs)) is not None:  # another process was faster
             return done
         raise InputError(
-            f"folder cannot be written: {error.strerror}", file=folder, remedy="check space and rights"
+            f"folder cannot be written: {error.strerror or type(error).__name__}",
+            file=folder,
+            remedy="check space and rights, and that no other run writes there",
         ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -122,7 +124,10 @@ def remove_abandoned(folder: Path) -> None:
         folder (`Path`): folder of stages.
     """
     for path in folder.rglob(f".*{_STAGING}"):
-        shutil.rmtree(path, ignore_errors=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 _umask_lock = threading.Lock()

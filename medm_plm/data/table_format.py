@@ -21,6 +21,7 @@ from medm_plm.data.reading import (
     keep_identified,
     keep_timed,
     one_row,
+    stay_hours,
     third_level,
     with_hours_since_admission,
 )
@@ -68,7 +69,14 @@ TABLES = {
 SYSTEMS = ("ICD9CM", "ICD10CM")
 
 _TEXT_COLUMNS = {"system", "code", "drug", "route", "atc", "text", "admission_type"}
-_TIME_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_TIME_FORMATS = (
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%d",
+)
+_TIME_ZONE = r"(:\d\d(?:\.\d+)?)\s*(?:Z|[+-]\d\d:?\d\d)$"  # the clock on the wall is what counts
 _YES = ("1", "true", "yes")
 _NO = ("0", "false", "no")
 _REMEDY = "docs/table_format.md lists the columns; leave the cells empty where nothing is known"
@@ -160,6 +168,7 @@ class _Records:
             age_of(pl.col(AGE).cast(pl.Float64, strict=False)).alias(AGE),
             pl.col(ADMISSION_TYPE).str.to_uppercase(),
             died.alias(DIED_IN_HOSPITAL),
+            stay_hours(),
         ).select(SOURCE_VISIT_SCHEMA.names())
 
     def diagnoses(self, visits: pl.DataFrame) -> pl.DataFrame:
@@ -196,7 +205,8 @@ class _Records:
 
     def _with_times(self, frame: pl.DataFrame, name: str, *columns: str) -> pl.DataFrame:
         """Read text columns as times; values of which not one is a time are a mistake of the whole table."""
-        read = frame.with_columns(time_of(column, _TIME_FORMATS).alias(column) for column in columns)
+        local = frame.with_columns(pl.col(columns).str.replace(_TIME_ZONE, "$1"))
+        read = local.with_columns(time_of(column, _TIME_FORMATS).alias(column) for column in columns)
         for column in columns:
             self.reader.expect_readable(
                 f"column {column} of table {name} as a time such as 2031-05-17 08:30:00 or 2031-05-17",

@@ -17,10 +17,12 @@ from medm_plm.data.schema import (
     ADMISSION_NOTE,
     DIAGNOSIS_CODES,
     DIED_IN_HOSPITAL,
+    FIRST_DAY_HOURS,
     FIRST_DAY_MEDICATION_CODES,
     MEDICATION_CODES,
     NOTE,
     READMISSION,
+    STAY_HOURS,
     SUBJECT_ID,
     VISIT_NUMBER,
 )
@@ -235,7 +237,8 @@ def mortality_visits(visits: pl.DataFrame, split: str, balanced: bool = False, s
 
     Not a task of the paper; it needs no dates. The note is what was known at admission (a discharge summary
     tells the ending), the medications are those of the first day, and diagnoses, coded at the end, are no
-    input. Visits without an outcome are left out, and so are those of which nothing is known.
+    input. Visits without an outcome are left out, and so are those of which nothing is known and those that
+    are over within the first day.
 
     Args:
         visits (`polars.DataFrame`): prepared visits.
@@ -248,7 +251,9 @@ def mortality_visits(visits: pl.DataFrame, split: str, balanced: bool = False, s
     """
     known = on_first_day(of_split(visits, split)).with_columns(NO_CODES.alias(DIAGNOSIS_CODES))
     has_input = (pl.col(NOTE) != "") | (pl.col(MEDICATION_CODES).list.len() > 0)
-    labelled = known.filter(has_input & pl.col(DIED_IN_HOSPITAL).is_not_null())
+    # Who has gone or died by then is not asked about any more.
+    is_there = (pl.col(STAY_HOURS) >= FIRST_DAY_HOURS).fill_null(True)
+    labelled = known.filter(has_input & is_there & pl.col(DIED_IN_HOSPITAL).is_not_null())
     return balanced_sample(labelled, DIED_IN_HOSPITAL, seed) if balanced else labelled
 
 

@@ -142,8 +142,8 @@ else:
 class LengthGroupingMixin(_Base):
     """`Trainer` with batches of one length where `--train_sampling_strategy group_by_length` is given.
 
-    Put it right before `Trainer` among the bases. Evaluation keeps the order of the examples, which the library
-    would sort as well, because predictions are matched with visits by their place.
+    Put it right before `Trainer` among the bases. Evaluation keeps the order of the examples, while the
+    library would sort them as well: predictions are matched with visits by their place.
     """
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -74,7 +75,16 @@ class Interruption:
 def outlive_signals() -> None:
     """Let a worker of a data loader live on when its whole process group is asked to stop.
 
-    Its parent still needs batches to finish the step; the worker ends when the parent does.
+    Its parent still needs batches to finish the step. A SIGTERM from the parent itself ends the worker.
     """
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, signal.SIG_IGN if number != signal.SIGTERM else signal.SIG_DFL)
+    # Only a waiting thread learns who sent a signal.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -25,6 +25,7 @@ from transformers.utils import logging
 
 from medm_plm.errors import InputError
 from medm_plm.training import checkpoints
+from medm_plm.training.bucketing import LengthGroupingMixin
 from medm_plm.training.finiteness import (
     EXAMPLE_IDS,
     QUANTITIES,
@@ -38,7 +39,7 @@ from medm_plm.training.step_callback import StepCallback
 logger = logging.get_logger(__name__)
 
 
-class ResumableTrainer(Trainer):
+class ResumableTrainer(LengthGroupingMixin, Trainer):
     """`Trainer` with atomic checkpoints, exact resuming, and an end in good order at signals and faults.
 
     Args:
@@ -204,7 +205,7 @@ class ResumableTrainer(Trainer):
     def _load_best_model(self) -> None:
         if self.interruption.saved_step is not None:
             return
-        best = Path(self.state.best_model_checkpoint)
+        best = Path(str(self.state.best_model_checkpoint))
         if (fault := checkpoints.damage(best)) is not None:
             if self.is_world_process_zero():
                 logger.warning(f"{best.name}, the best one, is damaged ({fault}): the last weights are kept")
@@ -220,7 +221,7 @@ class ResumableTrainer(Trainer):
         if _internal_call:
             super().save_model(output_dir, _internal_call=True)
             return
-        target = Path(output_dir or self.args.output_dir)
+        target = Path(output_dir or str(self.args.output_dir))
         staged = target / checkpoints.STAGING_FOLDER
         with self._one_line_errors(target):
             if self.args.should_save:

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from transformers import TrainerCallback
 
-if TYPE_CHECKING:
-    from medm_plm.training.resumable_trainer import ResumableTrainer
+from medm_plm.training.finiteness import FinitenessCheck
+from medm_plm.training.interruption import Interruption
+
+
+class SteppingTrainer(Protocol):
+    """What of a trainer is needed here (`ResumableTrainer`)."""
+
+    accelerator: Any
+    finiteness: FinitenessCheck
+    interruption: Interruption
+
+    def restore_progress(self) -> None:
+        """Take up what a checkpoint knows of a run."""
+
+    def check_step(self) -> bool:
+        """Stop at numbers that are not finite; tell whether a signal came."""
 
 
 class StepCallback(TrainerCallback):
     """Looks at each step after the library has decided what follows it, and before anything is saved.
 
     Args:
-        trainer (`ResumableTrainer`): the trainer whose steps these are.
+        trainer (`SteppingTrainer`): the trainer whose steps these are.
     """
 
-    def __init__(self, trainer: ResumableTrainer) -> None:
+    def __init__(self, trainer: SteppingTrainer) -> None:
         self.trainer = trainer
         self._is_interrupted = False
         self._saves_after_epoch = False

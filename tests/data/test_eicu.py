@@ -7,9 +7,9 @@ import pytest
 
 from medm_plm.data import eicu
 from medm_plm.data.eicu_codes import codes_of_system, count_names, name_by_code
-from medm_plm.data.eicu_notes import describe
+from medm_plm.data.eicu_notes import describe, pick_list_phrases
 from medm_plm.data.preparation import Preparation
-from medm_plm.data.schema import read_visits
+from medm_plm.data.schema import RowLedger, read_visits
 
 
 @pytest.fixture
@@ -174,3 +174,19 @@ def test_what_is_known_on_the_first_day(folder, tmp_path):
     assert "asthma" in second["note"]
     assert "asthma" not in second["admission_note"]
     assert "congestive heart failure: chf" in second["admission_note"]
+
+
+def test_what_is_entered_within_24_hours_counts_as_known_at_admission():
+    offsets = ["-30", "1439", "1440", None]
+    frame = pl.DataFrame(
+        {
+            "hadm_id": ["1"] * 4,
+            "offset": offsets,
+            "path": [f"notes/Progress Notes/Exam {n}" for n in range(4)],
+            "value": [f"finding {n}" for n in range(4)],
+            "text": [None] * 4,
+        },
+        schema_overrides={"text": pl.String},
+    )
+    phrases = pick_list_phrases(frame, "physicalExam", RowLedger(4))
+    assert phrases["is_early"].to_list() == [True, True, False, False]

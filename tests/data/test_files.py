@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from medm_plm.data.files import fingerprint, make_private_folder, write_private
+from medm_plm.data.stages import remove_abandoned
 from medm_plm.errors import InputError
 
 
@@ -38,11 +39,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert [part.name for part in tmp_path.iterdir()] == ["f"]
 
 
-def test_leftovers_of_a_killed_run_are_replaced(tmp_path):
-    (tmp_path / ".f.staging").write_text("half of a much longer file")
+def test_leftovers_of_a_killed_run_do_no_harm_and_can_be_removed(tmp_path):
+    (tmp_path / ".f.0.staging").write_text("half of a much longer file")
     write_private(tmp_path / "f", lambda staging: staging.write_text("new"))
     assert (tmp_path / "f").read_text() == "new"
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_abandoned(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path):

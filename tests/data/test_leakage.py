@@ -28,7 +28,7 @@ def test_clean_visits_pass_and_every_check_looked_at_something(visits):
     assert table["violations"].sum() == 0
     assert (table["examined"] > 0).all()
     with_labels, without = 3, 2  # tasks whose label is a part of the record, and others
-    assert table.height == 4 + with_labels * 3 * 3 + without * 2 * 3
+    assert table.height == 5 + with_labels * 3 * 3 + without * 2 * 3
 
 
 def test_a_patient_in_two_splits(visits):

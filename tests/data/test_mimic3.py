@@ -126,20 +126,20 @@ def prepared(folder, output):
 
 
 def test_medications_of_the_first_day(folder, tmp_path):
-    """Admitted on the 1st at 8:00: two drugs at midnight before, one 16 hours later, one without a date; a
-    second heparin two days later changes nothing. The other admission is at 10:00, its drug at midnight."""
+    """Admitted on the 1st: two drugs on that day, heparin on the next, one without a date. The other visit
+    begins on the 8th, its drug on the 9th: as only the day is known, that may be 38 hours later."""
     visits = prepared(folder, tmp_path / "out")
     assert visits["1101"]["medication_codes"] == ["ATC:B01A", "ATC:C03C", "ATC:A10A"]
     assert visits["1101"]["first_day_medication_codes"] == ["ATC:B01A", "ATC:C03C"]
-    assert visits["1102"]["first_day_medication_codes"] == ["ATC:C03C"]
+    assert visits["1102"]["first_day_medication_codes"] == []
     assert visits["1103"]["first_day_medication_codes"] == [], "no drug at all is known"
     path = tmp_path / "later" / "PRESCRIPTIONS.csv"
     shutil.copytree(folder, path.parent)
-    path.write_text(path.read_text().replace("1102,2100-02-09", "1102,2100-02-10"))
-    assert prepared(path.parent, tmp_path / "two")["1102"]["first_day_medication_codes"] == [], (
-        "38 hours later"
-    )
-    path.write_text(path.read_text().replace("1102,2100-02-10 00:00:00", "1102,"))
+    path.write_text(path.read_text().replace("1102,2100-02-09", "1102,2100-02-08"))
+    assert prepared(path.parent, tmp_path / "two")["1102"]["first_day_medication_codes"] == ["ATC:C03C"]
+    path.write_text(path.read_text().replace("1102,2100-02-08", "1102,2089-02-08"))
+    assert prepared(path.parent, tmp_path / "long")["1102"]["first_day_medication_codes"] == [], "a slip"
+    path.write_text(path.read_text().replace("1102,2089-02-08 00:00:00", "1102,"))
     assert prepared(path.parent, tmp_path / "three")["1102"]["first_day_medication_codes"] is None
 
 
@@ -160,3 +160,27 @@ def test_what_is_known_at_admission_stands_apart_from_the_course(folder, tmp_pat
     assert not any(word in early for word in ("ceftriaxone", "amoxicillin"))
     assert visits["1102"]["admission_note"] is None, "no note at all"
     assert visits["1101"]["admission_note"] == "", "a note without a heading tells nothing of the admission"
+
+
+def test_an_addendum_is_no_source_of_what_was_known_at_admission(folder, tmp_path):
+    """It may tell the history anew, and the last section of the report must not run on into it."""
+    path = tmp_path / "tables" / "NOTEEVENTS.csv"
+    shutil.copytree(folder, path.parent)
+    frame = pl.read_csv(path, infer_schema=False).rename(str.lower)
+    report = "History of Present Illness:\nCough.\n\nMedications on Admission:\nAspirin\n"
+    addendum = "Warfarin was given.\n\nPast Medical History:\nSepsis in this stay.\n"
+    first = frame.filter(pl.col("hadm_id") == "1201").head(1)
+    rows = pl.concat(
+        first.with_columns(
+            pl.lit(f"9{number}").alias("row_id"),
+            pl.lit(description).alias("description"),
+            pl.lit(text).alias("text"),
+        )
+        for number, (description, text) in enumerate([("Report", report), ("Addendum", addendum)])
+    )
+    pl.concat([frame.filter(pl.col("hadm_id") != "1201"), rows]).write_csv(path)
+    visit = prepared(path.parent, tmp_path / "out")["1201"]
+    assert "warfarin" in visit["note"]
+    assert visit["admission_note"] == "history of present illness: cough. medications on admission: aspirin"
+    path.write_text(path.read_text().replace("Report", "Addendum"))
+    assert not prepared(path.parent, tmp_path / "two")["1201"]["admission_note"]

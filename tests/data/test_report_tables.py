@@ -111,9 +111,7 @@ def test_every_value_is_in_the_bin_that_holds_it(quantity, lowest):
         invent_visits(60)
         .head(len(values))
         .with_columns(
-            pl.Series(
-                "note", [" ".join("x" * n) if quantity == "words_of_note" else "x" for n in values]
-            ),
+            pl.Series("note", [" ".join("x" * n) if quantity == "words_of_note" else "x" for n in values]),
             pl.Series(
                 "diagnosis_codes", [[f"ICD9CM:{i}" for i in range(min(value, 130))] for value in values]
             ),

@@ -463,7 +463,7 @@ run_preparation.main()
     [
         ("fsync", 2, "PRESCRIPTIONS", "work/tables/.PRESCRIPTIONS.*.staging/*"),
         ("rename", 1, ".0001.", "work/shards/.0001.*.staging/manifest.json"),
-        ("replace", 2, "", ".code_vocabulary.json.staging"),
+        ("replace", 2, "", ".code_vocabulary.json.*.staging"),
     ],
 )
 def test_a_killed_run_leaves_private_files_and_runs_on(

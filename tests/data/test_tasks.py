@@ -243,3 +243,19 @@ def test_unknown_split_is_refused_and_inputs_stay_as_they_were():
         tasks.icd_coding_visits(visits, split, tasks.icd_coding_labels(visits))
         tasks.medication_recommendation_patients(visits, split)
     assert visits.equals(before)
+
+
+def test_mortality_leaves_out_stays_that_end_within_the_first_day():
+    stays = {"a": 23.99, "b": 24.0, "c": None, "d": 100.0}
+    rows = [
+        visit(
+            name,
+            1,
+            admission_note="known",
+            died_in_hospital=True,
+            stay_hours=hours,
+            first_day_medication_codes=[],
+        )
+        for name, hours in stays.items()
+    ]
+    assert tasks.mortality_visits(frame(*rows), "train")["hadm_id"].to_list() == ["b-1", "c-1", "d-1"]

@@ -60,7 +60,7 @@ def copy_of(checkpoint, folder):
     ids=["plain", "accumulation", "workers"],
 )
 def test_a_run_resumed_anywhere_equals_an_uninterrupted_one(options, processor, tmp_path):
-    """Epoch logs and evaluations included; 2 steps are the middle of an epoch, 4 its end, 8 the end of all."""
+    """In the middle of an epoch, at its end, at the end of all; logs and evaluations of epochs included."""
     options = {**EVERY_STEP, **BY_EPOCH, "save_total_limit": 9, **options}
     whole = pretraining_trainer(processor, tmp_path / "whole", **options)
     expected = trained(whole)
@@ -105,6 +105,7 @@ def test_the_patience_of_early_stopping_is_resumed(processor, tmp_path):
     }
     trainer = pretraining_trainer(processor, tmp_path / "whole", **options)
     expected = trained(trainer)
+    assert Path(trainer.state.best_model_checkpoint).parent == tmp_path / "whole" / "checkpoints"
     second = checkpoints_in(Path(trainer.args.output_dir))[-2]
     first = checkpoints_in(Path(trainer.args.output_dir))[-1]
     copy_of(first, tmp_path / "resumed")
@@ -131,7 +132,7 @@ class SignalAt(TrainerCallback):
 )
 def test_a_signal_saves_at_the_end_of_the_step(number, status, step, processor, tmp_path, caplog):
     """Step 7 is the last of the first epoch and 14 that of the run, with an evaluation before the save."""
-    options = {**EVERY_STEP, **BY_EPOCH, "save_steps": 100}
+    options = {**EVERY_STEP, **BY_EPOCH, "save_strategy": "epoch"}
     whole = pretraining_trainer(processor, tmp_path / "whole", **options)
     expected = trained(whole)
     assert whole.state.global_step == 14
@@ -139,11 +140,11 @@ def test_a_signal_saves_at_the_end_of_the_step(number, status, step, processor, 
     trainer.add_callback(SignalAt(number, step))
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as end:
-        trainer.train()
+        trained(trainer)
     assert end.value.code == status
     assert signal.getsignal(number) == before
     assert f"stopped by {number.name}: checkpoint-{step} is saved" in caplog.text
-    (saved,) = checkpoints_in(Path(trainer.args.output_dir))
+    saved = checkpoints_in(Path(trainer.args.output_dir))[0]
     assert saved.name == f"checkpoint-{step}"
     assert_same(trained(pretraining_trainer(processor, tmp_path / "stopped", **options), saved), expected)
 
