@@ -172,7 +172,12 @@ class LengthGroupingMixin(_Base):
             prefetch_factor=args.dataloader_prefetch_factor,
             generator=torch.Generator(),  # seeds the workers; dropout must not notice how often that is
         )
-        return self.accelerator.prepare(loader)
+        # Every process has as many batches as the others; older releases refuse to even out batches of any size.
+        even_batches, self.accelerator.even_batches = self.accelerator.even_batches, False
+        try:
+            return self.accelerator.prepare(loader)
+        finally:
+            self.accelerator.even_batches = even_batches
 
     def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler | None:
         if self.args.train_sampling_strategy == GROUP_BY_LENGTH:
