@@ -287,6 +287,7 @@ class Laboratory:
         said = self.said(folder)
         made, expected = outcome(folder), self.reference(recipe)[0]
         if any(states) or made is None:
+            print(f"{folder.name}: {states}\n{said[-3000:]}")
             return "not resumed"
         if "Traceback" in said:
             return "traceback"

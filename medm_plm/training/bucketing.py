@@ -172,7 +172,7 @@ class LengthGroupingMixin(_Base):
             prefetch_factor=args.dataloader_prefetch_factor,
             generator=torch.Generator(),  # seeds the workers; dropout must not notice how often that is
         )
-        # Every process has as many batches as the others; older releases refuse to even out batches of any size.
+        # Every process has as many batches as the others; older releases refuse to even out such batches.
         even_batches, self.accelerator.even_batches = self.accelerator.even_batches, False
         try:
             return self.accelerator.prepare(loader)

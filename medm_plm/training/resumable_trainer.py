@@ -75,6 +75,12 @@ class ResumableTrainer(LengthGroupingMixin, Trainer):
         self.interruption.leave(speaks=self.is_world_process_zero())
         return output
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # Older releases of accelerate number the CPU of each process, and torch loads nothing onto "cpu:0".
+        if self.args.device.type == "cpu":
+            self.args.__dict__["_setup_devices"] = torch.device("cpu")
+        super()._load_optimizer_and_scheduler(checkpoint)
+
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Forward and backward pass of one batch, whose loss is noted with the ids of its examples."""
         example_ids = inputs.pop(EXAMPLE_IDS, ())
