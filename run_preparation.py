@@ -106,8 +106,8 @@ class PreparationArguments:
         },
     )
     num_processes: int = field(
-        default_factory=lambda: os.cpu_count() or 1,
-        metadata={"help": "how many parts are worked on at the same time; default: one for each core"},
+        default_factory=lambda: max(1, (os.cpu_count() or 1) // 2),
+        metadata={"help": "how many parts are worked on at the same time; default: one for two cores"},
     )
     stage: Literal["all", "plan", "cut", "prepare", "finish"] = field(
         default="all", metadata={"help": "do this stage alone, to spread the work over many processes"}
