@@ -29,6 +29,12 @@ TEXT_MODEL_TYPES = (
 EMBEDDING_TYPES = ("ontology", "plain")
 TEXT_POOLINGS = ("cls", "mean")
 PRETRAINING_TARGETS = ("masked", "all")
+TEMPERATURES = (0.01, 100.0)
+CLASSIFIERS = ("mlp", "label_attention")
+DEFAULT_CHUNK_LENGTH = 512
+"""The paper's note length, which is also the most that BERT reads."""
+COUNTS_FROM_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")
+"""Encoders whose first position is numbered after their padding id, so that some of the numbers are lost."""
 NUM_LIVE_TEXT_LAYERS = 2
 """The paper trains the last two of twelve layers; another encoder keeps two live layers as well."""
 
@@ -36,6 +42,7 @@ NUM_LIVE_TEXT_LAYERS = 2
 MAX_VOCABULARY_SIZE = 2_000_000
 MAX_WIDTH = 65_536
 MAX_DEPTH = 256
+MAX_CHUNKS = 256
 
 
 def _refuse(field: str, value: Any, expected: str, remedy: str) -> None:
@@ -184,16 +191,38 @@ class MedMPLMConfig(PreTrainedConfig):
         normalize_text_states (`bool`, defaults to `True`): bring the text encoder's states to zero mean and
             unit variance before they are pooled and looked at. Encoders differ tenfold in the size of their
             states, and next to the codes' states small ones would be drowned in equations 6 and 7.
+        max_note_chunks (`int`, defaults to 1): a note of up to this many chunks is read, each encoded by
+            itself; the cross-modal module attends over all of them. The processor lays notes out this way
+            (its `max_note_chunks` and `chunk_length` must be the same).
+        chunk_length (`int`, *optional*): tokens of every chunk but the last, `[CLS]` and `[SEP]` included.
+            Defaults to 512, or to what the text encoder can read if that is less. An encoder of long texts
+            reads up to this many tokens in one chunk.
         num_frozen_text_layers (`int`, *optional*): the text embeddings and this many first layers are not
             trained and run in evaluation mode. Defaults to all but the last two (10 of 12); 0 trains
             everything.
         pretraining_target (`str`, defaults to `"masked"`): `"masked"` predicts the masked codes by
             cross-entropy (equations 8 and 9), `"all"` every code of the visit by binary cross-entropy.
+        classifier (`str`, defaults to `"mlp"`): head of ICD coding and medication prediction, the paper's
+            perceptron over the visit vectors, or `"label_attention"`, in which each label also attends over
+            the tokens of the note (see `MedMPLMLabelWiseHead`).
+        label_prior (`list[float]`, *optional*): share of the training visits that have each label, strictly
+            between 0 and 1, from which a new label attention head starts; 0.5 by default.
         classifier_num_hidden_layers (`int`, defaults to 1): hidden layers of the task heads.
         classifier_hidden_size (`int`, *optional*): their width; defaults to the width of the head's input.
         classifier_dropout (`float`, defaults to 0.1).
         use_current_note (`bool`, defaults to `False`): medication recommendation also reads a text of the
             visit whose medications are asked for, one that was known before them.
+        temperature (`float`, defaults to 1.0): what logits are divided by on their way to probabilities, as
+            fitted on validation data. Prediction files and pipelines apply it; the model's logits are as they
+            were trained.
+        decision_threshold (`float` or `list[float]`, defaults to 0.5): probability, after `temperature`, from
+            which a label counts as predicted: one for all labels or one for each. Pipelines and metrics apply
+            it.
+        tagger_hidden_size (`int`, defaults to 256): width of either direction of the BiLSTM in token
+            classification.
+        tagger_use_text_encoder (`bool`, defaults to `True`): token classification reads the states of the
+            text encoder; `False` gives it token embeddings of its own instead, the first row of the paper's
+            comparison of taggers.
         hidden_act (`str`, defaults to `"gelu"`): activation of the pre-training and task heads.
         initializer_range (`float`, defaults to 0.02): standard deviation of new weights outside the two
             encoders.
@@ -230,6 +259,7 @@ class MedMPLMConfig(PreTrainedConfig):
         "code_attentions",
         "note_token_attentions",
         "code_token_attentions",
+        "label_attentions",
     ]
 
     text_config: PreTrainedConfig | dict | None = None
@@ -238,12 +268,20 @@ class MedMPLMConfig(PreTrainedConfig):
     cross_modal_num_attention_heads: int = 1
     text_pooling: str = "cls"
     normalize_text_states: bool = True
+    max_note_chunks: int = 1
+    chunk_length: int | None = None
     num_frozen_text_layers: int | None = None
     pretraining_target: str = "masked"
+    classifier: str = "mlp"
+    label_prior: list[float | int] | None = None
     classifier_num_hidden_layers: int = 1
     classifier_hidden_size: int | None = None
     classifier_dropout: float | int = 0.1
     use_current_note: bool = False
+    temperature: float | int = 1.0
+    decision_threshold: float | int | list[float | int] = 0.5
+    tagger_hidden_size: int = 256
+    tagger_use_text_encoder: bool = True
     hidden_act: str = "gelu"
     initializer_range: float | int = 0.02
 
@@ -256,22 +294,53 @@ class MedMPLMConfig(PreTrainedConfig):
             self.code_config = MedMPLMCodeConfig(**self.code_config)
         if self.num_frozen_text_layers is None:
             self.num_frozen_text_layers = max(0, self.text_config.num_hidden_layers - NUM_LIVE_TEXT_LAYERS)
+        if self.chunk_length is None:
+            self.chunk_length = min(DEFAULT_CHUNK_LENGTH, _longest_text(self.text_config))
         super().__post_init__(**kwargs)
 
     def validate_choices(self):
         _check_choice("text_pooling", self.text_pooling, TEXT_POOLINGS)
         _check_choice("pretraining_target", self.pretraining_target, PRETRAINING_TARGETS)
+        _check_choice("classifier", self.classifier, CLASSIFIERS)
         _check_range(
             "num_frozen_text_layers", self.num_frozen_text_layers, 0, self.text_config.num_hidden_layers
         )
         _check_range("classifier_num_hidden_layers", self.classifier_num_hidden_layers, 0, MAX_DEPTH)
         _check_range("classifier_hidden_size", self.classifier_hidden_size or 1, 1, MAX_WIDTH)
         _check_range("classifier_dropout", self.classifier_dropout, 0.0, 1.0)
+        for share in self.label_prior or ():
+            if not 0.0 < share < 1.0:
+                _refuse("label_prior", share, "must lie between 0 and 1", "Smooth the shares of rare labels.")
+        _check_range("tagger_hidden_size", self.tagger_hidden_size, 1, MAX_WIDTH)
+
+    def validate_decision(self):
+        _check_range("temperature", self.temperature, *TEMPERATURES)
+        thresholds = self.decision_threshold
+        if isinstance(thresholds, list) and len(thresholds) != self.num_labels:
+            _refuse(
+                "decision_threshold",
+                thresholds,
+                f"the model has {self.num_labels} labels",
+                "Give one number for all labels, or one for each.",
+            )
+        for threshold in thresholds if isinstance(thresholds, list) else [thresholds]:
+            _check_range("decision_threshold", threshold, 0.0, 1.0)
 
     def validate_text_sizes(self):
         for field in ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"):
             limit = {"num_hidden_layers": MAX_DEPTH, "hidden_size": MAX_WIDTH}.get(field, MAX_VOCABULARY_SIZE)
             _check_range(f"text_config.{field}", getattr(self.text_config, field), 1, limit)
+
+    def validate_chunks(self):
+        _check_range("max_note_chunks", self.max_note_chunks, 1, MAX_CHUNKS)
+        longest = _longest_text(self.text_config)
+        if not 1 <= self.chunk_length <= longest:
+            _refuse(
+                "chunk_length",
+                self.chunk_length,
+                f"the text encoder ({self.text_config.model_type}) reads 1 to {longest} tokens at once",
+                "Set `chunk_length` within these bounds, in the processor as well.",
+            )
 
     def validate_cross_modal(self):
         widths = (self.text_config.hidden_size, self.code_config.hidden_size)
@@ -300,6 +369,14 @@ class MedMPLMConfig(PreTrainedConfig):
             The joint configuration; the arguments are copied.
         """
         return cls(text_config=text_config.to_dict(), code_config=code_config.to_dict(), **kwargs)
+
+
+def _longest_text(text_config: PreTrainedConfig) -> int:
+    """Most tokens that a text encoder reads at once."""
+    lost = 0
+    if text_config.model_type in COUNTS_FROM_PADDING:
+        lost = 1 + (1 if text_config.model_type == "mpnet" else text_config.pad_token_id or 0)
+    return text_config.max_position_embeddings - lost
 
 
 def _as_text_config(text_config: PreTrainedConfig | dict | None) -> PreTrainedConfig:

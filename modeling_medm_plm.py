@@ -38,6 +38,7 @@ AUTO_MAP = {
     "AutoModel": "modeling_medm_plm.MedMPLMModel",
     "AutoModelForPreTraining": "modeling_medm_plm.MedMPLMForPreTraining",
     "AutoModelForSequenceClassification": "modeling_medm_plm.MedMPLMForICDCoding",
+    "AutoModelForTokenClassification": "modeling_medm_plm.MedMPLMForTokenClassification",
 }
 """Every saved folder names all of these, whichever class was saved, so that any Auto class can open it."""
 
@@ -75,7 +76,8 @@ class MedMPLMModelOutput(ModelOutput):
         code_pooler_output (`torch.FloatTensor` of shape `(batch, hidden)`): visit-level code state, z_C.
         text_augmented_output (`torch.FloatTensor` of shape `(batch, hidden)`): R_Text of equation 7.
         code_augmented_output (`torch.FloatTensor` of shape `(batch, hidden)`): R_Code of equation 6.
-        hidden_states, attentions: of the text encoder, one per layer, on request.
+        hidden_states, attentions: of the text encoder, one per layer, on request. Where notes have several
+            chunks, attentions have one row per chunk with tokens instead of one per note.
         code_hidden_states, code_attentions: of the code encoder, one per layer, on request.
         note_token_attentions (`torch.FloatTensor` of shape `(batch, heads, words)`): weights with which the
             codes look at the note (equation 6), with `output_attentions=True`.
@@ -135,10 +137,13 @@ class MedMPLMClassifierOutput(ModelOutput):
         loss (`torch.FloatTensor` of shape `()`): binary cross-entropy, when labels are given.
         logits (`torch.FloatTensor` of shape `(batch, labels)`, or `(batch, visits, labels)` for medication
             recommendation): scores before the sigmoid.
+        label_attentions (`torch.FloatTensor` of shape `(batch, labels, words)`): weights with which each
+            label looks at the note, with `output_attentions=True` and `classifier="label_attention"`.
     """
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
+    label_attentions: torch.FloatTensor | None = None
     text_last_hidden_state: torch.FloatTensor | None = None
     code_last_hidden_state: torch.FloatTensor | None = None
     text_pooler_output: torch.FloatTensor | None = None
@@ -151,6 +156,26 @@ class MedMPLMClassifierOutput(ModelOutput):
     code_attentions: tuple[torch.FloatTensor, ...] | None = None
     note_token_attentions: torch.FloatTensor | None = None
     code_token_attentions: torch.FloatTensor | None = None
+
+
+@dataclass
+class MedMPLMTokenClassifierOutput(ModelOutput):
+    """Scores of the labels of each token; `MedMPLMForTokenClassification.decode` makes labels of them.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`): negative log-likelihood of the conditional random field, the
+            mean over the sentences, when labels are given.
+        logits (`torch.FloatTensor` of shape `(batch, words, labels)`): emission scores.
+        text_last_hidden_state (`torch.FloatTensor` of shape `(batch, words, hidden)`): token states that the
+            BiLSTM reads, Z_W.
+        hidden_states, attentions: of the text encoder, one per layer, on request.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    text_last_hidden_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 def ancestors_of(nodes: torch.LongTensor, node_parents: torch.LongTensor, max_depth: int) -> torch.LongTensor:
@@ -381,12 +406,16 @@ class MedMPLMPreTrainedModel(PreTrainedModel):
             for weight in (module.projection.weight, module.receiver_weight, module.sender_weight):
                 init.xavier_uniform_(weight)
             init.zeros_(module.bias)
-        elif isinstance(module, MedMPLMCrossModalLayer):
-            # Glorot here too: with weights of 0.02 every score is about zero and attention starts uniform.
-            for projection in (module.query, module.key, module.value):
-                init.xavier_uniform_(projection.weight)
+        elif isinstance(module, MedMPLMCrossModalLayer | MedMPLMLabelWiseHead):
+            module.initialize()
         elif isinstance(module, MedMPLMOntologyEmbedding):
             init.copy_(module.node_parents, torch.full_like(module.node_parents, -1))
+        elif isinstance(module, nn.LSTM):
+            for weight in module.parameters():  # as torch does it; the library knows no recurrent layers
+                init.uniform_(weight, -(module.hidden_size**-0.5), module.hidden_size**-0.5)
+        elif isinstance(module, MedMPLMConditionalRandomField):
+            for scores in module.parameters():
+                init.zeros_(scores)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.model.get_input_embeddings()
@@ -554,6 +583,11 @@ class MedMPLMCrossModalLayer(nn.Module):
         self.key = nn.Linear(token_size, query_size, bias=False)
         self.value = nn.Linear(token_size, query_size)
 
+    def initialize(self) -> None:
+        """Glorot here too: with weights of 0.02 every score is about zero and attention starts uniform."""
+        for projection in (self.query, self.key, self.value):
+            init.xavier_uniform_(projection.weight)
+
     def forward(
         self, query: torch.Tensor, tokens: torch.Tensor, token_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -582,20 +616,86 @@ class MedMPLMCrossModalLayer(nn.Module):
         return query + collected, weights
 
 
+class _NoteChunks:
+    """Cuts long notes into the chunks that a text encoder reads, and puts what it says of them back.
+
+    Chunks become rows, `(rows, length)`; only those with tokens do, except in a traced graph, whose shapes
+    must not depend on values. The first chunk of a note is always read.
+
+    Args:
+        note (`torch.Tensor` of shape `(batch, words, ...)`): ids or states of the notes.
+        attention_mask (`torch.Tensor` of shape `(batch, words)`, *optional*): 1 at tokens, 0 at padding.
+        length (`int`): tokens of a chunk.
+        padding_id (`int`): id of padding.
+
+    Raises:
+        ValueError: if the chunks of a note do not all begin with the same token, `[CLS]`.
+    """
+
+    def __init__(self, note: torch.Tensor, attention_mask: torch.Tensor | None, length: int, padding_id: int):
+        if attention_mask is None:
+            attention_mask = note.new_ones(note.shape[:2], dtype=torch.long)
+        self.num_words, self.length, self.padding_id = note.shape[1], length, padding_id
+        self.tokens = self._fold(attention_mask)  # (batch, chunks, length)
+        self.is_read = self.tokens.bool().any(dim=-1)
+        self.is_read[:, 0] = True
+        if not _is_traced() and note.dim() == 2:
+            starts = note[:, ::length]
+            if ((starts != starts[:, :1]) & self.is_read).any():
+                raise ValueError(
+                    f"The notes are not laid out in chunks of {length} tokens. Set `max_note_chunks` and "
+                    "`chunk_length` of the processor as in the configuration."
+                )
+
+    def _fold(self, values: torch.Tensor, padding: int = 0) -> torch.Tensor:
+        """`(batch, words, ...)` to `(batch, chunks, length, ...)`."""
+        missing = -values.shape[1] % self.length
+        padded = nn.functional.pad(values, (0, 0) * (values.dim() - 2) + (0, missing), value=padding)
+        return padded.unflatten(1, (-1, self.length))
+
+    def cut(self, note: dict[str, torch.Tensor | None]) -> dict[str, torch.Tensor | None]:
+        """The inputs of the text encoder, one row for each chunk, and their attention mask."""
+        rows: dict[str, torch.Tensor | None] = {}
+        for name, values in note.items():
+            if values is None or name == "attention_mask":
+                rows[name] = None
+            elif values.dim() == 1:  # one value for a note
+                rows[name] = _select_visits(values.unsqueeze(1).expand_as(self.is_read), self.is_read)
+            else:
+                padding = self.padding_id if name == "input_ids" else 0
+                rows[name] = _select_visits(self._fold(values, padding), self.is_read)
+        # Where all chunks are computed, one without tokens looks at its padding: it must look at something.
+        tokens = torch.where(self.is_read.unsqueeze(-1), self.tokens, 1)
+        return {**rows, "attention_mask": _select_visits(tokens, self.is_read)}
+
+    def join(self, rows: torch.Tensor) -> torch.Tensor:
+        """Token states `(rows, length, hidden)` to `(batch, words, hidden)`, zero where nothing was read."""
+        return _scatter_visits(rows, self.is_read).flatten(1, 2)[:, : self.num_words]
+
+    def mean(self, rows: torch.Tensor) -> torch.Tensor:
+        """Mean over the chunks of each note, `(rows, hidden)` to `(batch, hidden)`."""
+        return _scatter_visits(rows, self.is_read).sum(dim=1) / self.is_read.sum(dim=1, keepdim=True)
+
+
 class MedMPLMModel(MedMPLMPreTrainedModel):
     """The note encoder, the code encoder and the cross-modal module (equations 1 to 7).
 
     Runs on notes and codes together, on notes alone and on codes alone.
+
+    Args:
+        config ([`MedMPLMConfig`]): the shape of all parts.
+        with_codes (`bool`, defaults to `True`): false leaves out the code encoder and the cross-modal module,
+            for a head that reads notes alone: weights without a gradient would stop distributed training.
     """
 
-    def __init__(self, config: MedMPLMConfig):
+    def __init__(self, config: MedMPLMConfig, with_codes: bool = True):
         super().__init__(config)
         text_size, code_size = config.text_config.hidden_size, config.code_config.hidden_size
         text_class = MODEL_MAPPING[type(config.text_config)]
         # The pooler is left out: its weights would never get a gradient, which distributed training refuses.
         self.text_model = text_class._from_config(config.text_config, **_without_pooler(config.text_config))
-        self.code_model = MedMPLMCodeModel._from_config(config.code_config)
-        if config.use_cross_modal:
+        self.code_model = MedMPLMCodeModel._from_config(config.code_config) if with_codes else None
+        if config.use_cross_modal and with_codes:
             self.text_cross_modal = MedMPLMCrossModalLayer(config, text_size, code_size)
             self.code_cross_modal = MedMPLMCrossModalLayer(config, code_size, text_size)
         self._text_arguments = frozenset(inspect.signature(self.text_model.forward).parameters)
@@ -690,7 +790,8 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
             vector is the pooled one.
 
         Raises:
-            ValueError: if neither a note nor codes are given.
+            ValueError: if neither a note nor codes are given, or a long note is not laid out in chunks of
+                `chunk_length` tokens, at most `max_note_chunks` of them.
         """
         has_text = any(note is not None for note in (input_ids, inputs_embeds, text_prefix_states))
         has_codes = code_input_ids is not None or code_inputs_embeds is not None
@@ -703,19 +804,16 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
 
         visit: dict[str, Any] = {}
         if has_text:
-            optional = {"token_type_ids": token_type_ids, "position_ids": position_ids}
-            text_inputs = {"attention_mask": attention_mask, **kwargs}
-            text_inputs |= {k: v for k, v in optional.items() if v is not None and k in self._text_arguments}
-            if text_prefix_states is not None:
-                words = {"input_ids": input_ids, "token_type_ids": token_type_ids}
-                words["attention_mask"] = attention_mask
-                states = self._complete_prefix(text_prefix_states, text_prefix_mask, words)
-                text = self._encode_live_layers(states, attention_mask)
-            else:
-                text = self.text_model(input_ids=input_ids, inputs_embeds=inputs_embeds, **text_inputs)
-            visit["text_last_hidden_state"] = text.last_hidden_state
-            visit["text_pooler_output"] = self._pool_text(text.last_hidden_state, attention_mask)
-            visit["hidden_states"], visit["attentions"] = text.hidden_states, text.attentions
+            note = {
+                "input_ids": input_ids,
+                "attention_mask": attention_mask,
+                "token_type_ids": token_type_ids,
+                "position_ids": position_ids,
+                "inputs_embeds": inputs_embeds,
+                "text_prefix_states": text_prefix_states,
+                "text_prefix_mask": text_prefix_mask,
+            }
+            visit |= self._encode_notes(note, **kwargs)
         if has_codes:
             codes = self.code_model(
                 input_ids=code_input_ids,
@@ -757,6 +855,9 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
                 f"{self.config.text_config.model_type!r}. A prefix needs at least one frozen layer and one "
                 f"of {', '.join(TEXT_PREFIX_MODEL_TYPES)}."
             )
+        if (chunks := self._chunks_of(input_ids, attention_mask)) is not None:
+            note = {"input_ids": input_ids, "token_type_ids": token_type_ids}
+            return chunks.join(self.encode_text_prefix(**chunks.cut(note)))
         types = {} if "token_type_ids" not in self._text_arguments else {"token_type_ids": token_type_ids}
         states = self.text_model.embeddings(input_ids=input_ids, **types)
         if (projection := getattr(self.text_model, "embeddings_project", None)) is not None:
@@ -770,6 +871,56 @@ class MedMPLMModel(MedMPLMPreTrainedModel):
         known = text_config.model_type in TEXT_PREFIX_MODEL_TYPES
         return (
             known and self.config.num_frozen_text_layers > 0 and not getattr(text_config, "is_decoder", False)
+        )
+
+    def _chunks_of(self, note: torch.Tensor, attention_mask: torch.Tensor | None) -> "_NoteChunks | None":
+        """How the notes are to be cut, None where each of them is one chunk."""
+        length, most = self.config.chunk_length, self.config.max_note_chunks
+        if most == 1 or note.shape[1] <= length:
+            return None
+        if note.shape[1] > most * length:
+            raise ValueError(
+                f"A note has {note.shape[1]} tokens, but the configuration allows {most} chunks of {length}. "
+                "Set `max_note_chunks` and `chunk_length` of the processor as in the configuration."
+            )
+        return _NoteChunks(note, attention_mask, length, self.config.text_config.pad_token_id or 0)
+
+    def _encode_notes(self, note: dict[str, torch.Tensor | None], **kwargs: Any) -> dict[str, Any]:
+        """The fields of the output that concern the notes; of long ones each chunk is read by itself."""
+        chunks = self._chunks_of(
+            _first_given(map(note.get, NOTE_INPUTS)), attention_mask := note["attention_mask"]
+        )
+        if chunks is None:
+            text = self._encode_text(note, **kwargs)
+            pooled = self._pool_text(text.last_hidden_state, attention_mask)
+            words, hidden_states = text.last_hidden_state, text.hidden_states
+        else:
+            note = chunks.cut(note)
+            text = self._encode_text(note, **kwargs)
+            pooled = chunks.mean(self._pool_text(text.last_hidden_state, note["attention_mask"]))
+            pooled = self._normalize_text(pooled)
+            words = chunks.join(text.last_hidden_state)
+            hidden_states = text.hidden_states and tuple(map(chunks.join, text.hidden_states))
+        return {
+            "text_last_hidden_state": words,
+            "text_pooler_output": pooled,
+            "hidden_states": hidden_states,
+            "attentions": text.attentions,
+        }
+
+    def _encode_text(self, note: dict[str, torch.Tensor | None], **kwargs: Any) -> BaseModelOutputWithPooling:
+        """Run the text encoder, or its live layers where the output of the frozen ones is given."""
+        if note["text_prefix_states"] is not None:
+            words = {name: note[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+            states = self._complete_prefix(note["text_prefix_states"], note["text_prefix_mask"], words)
+            return self._encode_live_layers(states, note["attention_mask"])
+        optional = {name: note[name] for name in ("token_type_ids", "position_ids")}
+        kwargs |= {k: v for k, v in optional.items() if v is not None and k in self._text_arguments}
+        return self.text_model(
+            input_ids=note["input_ids"],
+            inputs_embeds=note["inputs_embeds"],
+            attention_mask=note["attention_mask"],
+            **kwargs,
         )
 
     def _complete_prefix(
@@ -921,8 +1072,76 @@ class MedMPLMForPreTraining(MedMPLMPreTrainedModel):
         )
 
 
+class MedMPLMLabelWiseHead(nn.Module):
+    """Task head in which each label also looks for its own evidence in the note.
+
+    With z_t the token states of the note, all its chunks together, and u, W, beta and the perceptron learnt:
+
+        logit_l = beta_l . sum_t a_lt z_t + MLP_l([R_Text, R_Code]),  a_l = softmax_t(u_l . tanh(W z_t))
+
+    The attention is that of Vu et al. (2020, LAAT). The perceptron is the paper's head, so the codes count as
+    before, and its last bias is the one bias of each label. The layers that give the logits start at zero and
+    this bias at `label_prior`, so a new head gives every visit the shares of the labels.
+
+    Args:
+        config ([`MedMPLMConfig`]): numbers of labels and hidden layers, width and dropout.
+        visit_size (`int`): width of `[R_Text, R_Code]`.
+
+    Raises:
+        ValueError: if `label_prior` is not given for all labels.
+    """
+
+    # The name avoids the word "Attention": the library would take the class for a layer of its own kind.
+
+    def __init__(self, config: MedMPLMConfig, visit_size: int):
+        super().__init__()
+        if config.label_prior is not None and len(config.label_prior) != config.num_labels:
+            raise ValueError(
+                f"`label_prior` has {len(config.label_prior)} values for {config.num_labels} labels. "
+                "Give one value for each label, or none at all."
+            )
+        self.label_prior = config.label_prior
+        hidden_size = config.text_config.hidden_size
+        self.projection = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.query = nn.Linear(hidden_size, config.num_labels, bias=False)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.evidence = nn.Parameter(torch.empty(config.num_labels, hidden_size))
+        self.perceptron = _classifier(config, visit_size)
+
+    def initialize(self) -> None:
+        """Let attention differ from uniform, and let the logits be those of the label prior."""
+        init.xavier_uniform_(self.projection.weight)
+        init.xavier_uniform_(self.query.weight)
+        init.zeros_(self.evidence)
+        init.zeros_(self.perceptron[-1].weight)
+        bias = self.perceptron[-1].bias
+        prior = torch.full_like(bias, 0.5) if self.label_prior is None else bias.new_tensor(self.label_prior)
+        init.copy_(bias, torch.logit(prior))
+
+    def forward(
+        self, visit: torch.Tensor, words: torch.Tensor, word_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score the labels.
+
+        Args:
+            visit (`torch.FloatTensor` of shape `(batch, visit size)`): R_Text and R_Code.
+            words (`torch.FloatTensor` of shape `(batch, words, hidden)`): token states of the note.
+            word_mask (`torch.Tensor` of shape `(batch, words)`, *optional*): true at tokens, at least one a
+                row.
+
+        Returns:
+            The logits `(batch, labels)` and the weights `(batch, labels, words)`, which sum to one.
+        """
+        scores = self.query(torch.tanh(self.projection(words))).transpose(1, 2)  # (batch, labels, words)
+        if word_mask is not None:
+            scores = scores.masked_fill(~word_mask.bool().unsqueeze(1), torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=-1)
+        found = self.dropout(weights.to(words.dtype) @ words)  # (batch, labels, hidden)
+        return (found * self.evidence).sum(dim=-1) + self.perceptron(visit), weights
+
+
 class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
-    """A perceptron over R_Text and R_Code of one visit, with independent labels; base of two tasks."""
+    """A head over R_Text and R_Code of one visit, with independent labels; base of two tasks."""
 
     # The loss is a mean over visits and labels, so an accumulated batch needs no other divisor.
     accepts_loss_kwargs = False
@@ -930,7 +1149,11 @@ class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
     def __init__(self, config: MedMPLMConfig):
         super().__init__(config)
         self.model = MedMPLMModel(config)
-        self.classifier = _classifier(config, config.text_config.hidden_size + config.code_config.hidden_size)
+        visit_size = config.text_config.hidden_size + config.code_config.hidden_size
+        if config.classifier == "label_attention":
+            self.classifier: nn.Module = MedMPLMLabelWiseHead(config, visit_size)
+        else:
+            self.classifier = _classifier(config, visit_size)
         self.post_init()
 
     @can_return_tuple
@@ -972,12 +1195,19 @@ class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
             **kwargs,
         )
         features = torch.cat([outputs.text_augmented_output, outputs.code_augmented_output], dim=-1)
-        logits = self.classifier(features)  # (batch, labels)
-        loss = None
+        loss = weights = None
+        if isinstance(self.classifier, MedMPLMLabelWiseHead):
+            words = self.model._normalize_text(outputs.text_last_hidden_state)
+            logits, weights = self.classifier(features, words, attention_mask)  # (batch, labels)
+        else:
+            logits = self.classifier(features)
         if labels is not None:
             labels = labels.to(logits.dtype).view_as(logits)
             loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
-        return MedMPLMClassifierOutput(loss=loss, logits=logits, **outputs)
+        output_attentions = kwargs.get("output_attentions")
+        if not (self.config.output_attentions if output_attentions is None else output_attentions):
+            weights = None
+        return MedMPLMClassifierOutput(loss=loss, logits=logits, label_attentions=weights, **outputs)
 
 
 class MedMPLMForReadmissionPrediction(MedMPLMVisitClassifier):
@@ -986,6 +1216,7 @@ class MedMPLMForReadmissionPrediction(MedMPLMVisitClassifier):
     def __init__(self, config: MedMPLMConfig):
         if config.num_labels != 1:
             config.id2label, config.label2id = {0: "readmission"}, {"readmission": 0}
+        _require_perceptron(self, config)
         super().__init__(config)
 
 
@@ -993,7 +1224,8 @@ class MedMPLMForICDCoding(MedMPLMVisitClassifier):
     """Which codes does the visit have? One score per label (equations 16 and 17).
 
     The codes given as input must not be of the kind that is predicted: medications for ICD coding, as in the
-    paper, or diagnoses when the medications of a visit are the labels.
+    paper, or diagnoses when the medications of a visit are the labels. The head is the paper's perceptron, or
+    [`MedMPLMLabelWiseHead`] with `classifier="label_attention"`.
     """
 
 
@@ -1011,6 +1243,7 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
     def __init__(self, config: MedMPLMConfig):
         super().__init__(config)
         self.model = MedMPLMModel(config)
+        _require_perceptron(self, config)
         num_text_states = 2 if config.use_current_note else 1
         self.classifier = _classifier(
             config, num_text_states * config.text_config.hidden_size + 2 * config.code_config.hidden_size
@@ -1145,6 +1378,286 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
         return _scatter_visits(text.text_pooler_output, target)
 
 
+class MedMPLMConditionalRandomField(nn.Module):
+    """Linear-chain conditional random field (Lafferty et al. 2001): scores whole label sequences.
+
+    A sequence scores the emissions of its labels, the transitions between neighbours, and a start and an end.
+    All steps work on the whole batch at once, in single precision at least. Words stand at the front of their
+    rows; what follows them is ignored.
+    """
+
+    def __init__(self, num_labels: int):
+        super().__init__()
+        self.start_scores = nn.Parameter(torch.empty(num_labels))
+        self.end_scores = nn.Parameter(torch.empty(num_labels))
+        self.transition_scores = nn.Parameter(torch.empty(num_labels, num_labels))  # from, to
+
+    def forward(
+        self, emissions: torch.Tensor, labels: torch.LongTensor, mask: torch.BoolTensor
+    ) -> torch.Tensor:
+        """Negative log-likelihood of label sequences.
+
+        Args:
+            emissions (`torch.FloatTensor` of shape `(batch, words, labels)`): scores of the labels.
+            labels (`torch.LongTensor` of shape `(batch, words)`): the sequences; ignored outside the mask.
+            mask (`torch.BoolTensor` of shape `(batch, words)`): true at words.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch,)`, zero for a row without words.
+        """
+        emissions, start, end, transitions = self._in_single_precision(emissions)
+        labels = labels.masked_fill(~mask, 0)
+        own = emissions.gather(2, labels.unsqueeze(2)).squeeze(2) * mask
+        moves = transitions[labels[:, :-1], labels[:, 1:]] * mask[:, 1:]
+        last = labels.gather(1, (mask.sum(dim=1, keepdim=True) - 1).clamp(min=0)).squeeze(1)
+        score = start[labels[:, 0]] + own.sum(dim=1) + moves.sum(dim=1) + end[last]
+
+        total = start + emissions[:, 0]  # (batch, labels): log of the sum over all sequences so far
+        for word in range(1, emissions.shape[1]):
+            longer = torch.logsumexp(total.unsqueeze(2) + transitions, dim=1) + emissions[:, word]
+            total = torch.where(mask[:, word].unsqueeze(1), longer, total)
+        return (torch.logsumexp(total + end, dim=1) - score) * mask.any(dim=1)
+
+    @torch.no_grad()
+    def best_labels(
+        self,
+        emissions: torch.Tensor,
+        mask: torch.BoolTensor,
+        forbidden_starts: torch.BoolTensor,
+        forbidden_transitions: torch.BoolTensor,
+    ) -> torch.LongTensor:
+        """Find the best label sequence of each row (Viterbi).
+
+        Args:
+            emissions (`torch.FloatTensor` of shape `(batch, words, labels)`): scores of the labels.
+            mask (`torch.BoolTensor` of shape `(batch, words)`): true at words.
+            forbidden_starts (`torch.BoolTensor` of shape `(labels,)`): labels no sequence begins with.
+            forbidden_transitions (`torch.BoolTensor` of shape `(labels, labels)`): pairs, from and to, no
+                sequence holds.
+
+        Returns:
+            `torch.LongTensor` of shape `(batch, words)`; what stands outside the mask means nothing.
+        """
+        emissions, start, end, transitions = self._in_single_precision(emissions)
+        start = start.masked_fill(forbidden_starts, -torch.inf)
+        transitions = transitions.masked_fill(forbidden_transitions, -torch.inf)
+        same = torch.arange(emissions.shape[2], device=emissions.device).expand_as(emissions[:, 0])
+        best, origins = start + emissions[:, 0], []
+        for word in range(1, emissions.shape[1]):
+            longer, origin = (best.unsqueeze(2) + transitions).max(dim=1)
+            is_word = mask[:, word].unsqueeze(1)
+            best = torch.where(is_word, longer + emissions[:, word], best)
+            origins.append(torch.where(is_word, origin, same))
+        label = (best + end).argmax(dim=1, keepdim=True)
+        labels = [label]
+        for origin in reversed(origins):
+            label = origin.gather(1, label)
+            labels.append(label)
+        return torch.cat(labels[::-1], dim=1)
+
+    def _in_single_precision(self, emissions: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Sums over a sentence in half precision would lose the differences between sequences."""
+        dtype = torch.promote_types(emissions.dtype, torch.float32)
+        scores = (self.start_scores, self.end_scores, self.transition_scores)
+        return tuple(values.to(dtype) for values in (emissions, *scores))
+
+
+class MedMPLMTagger(nn.Module):
+    """BiLSTM over token states and a linear layer to emission scores, with the random field over them."""
+
+    def __init__(self, config: MedMPLMConfig):
+        super().__init__()
+        sizes = (config.text_config.hidden_size, config.tagger_hidden_size)
+        self.forward_lstm = nn.LSTM(*sizes, batch_first=True)
+        self.backward_lstm = nn.LSTM(*sizes, batch_first=True)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.emission = nn.Linear(2 * config.tagger_hidden_size, config.num_labels)
+        self.random_field = MedMPLMConditionalRandomField(config.num_labels)
+
+    def forward(self, states: torch.Tensor, mask: torch.BoolTensor) -> torch.Tensor:
+        """Score the labels of each token.
+
+        Args:
+            states (`torch.FloatTensor` of shape `(batch, words, hidden)`): token states.
+            mask (`torch.BoolTensor` of shape `(batch, words)`): true at tokens; padding is never read.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch, words, labels)`.
+        """
+        order = _marked_first(mask)
+        tokens = _take(self.dropout(states), order)
+        position, length = torch.arange(mask.shape[1], device=mask.device), mask.sum(dim=1, keepdim=True)
+        backwards = torch.where(position < length, length - 1 - position, position)
+        # Recurrent layers lose too much in half precision, and not every device has them in it.
+        with torch.autocast(states.device.type, enabled=False):
+            tokens = tokens.to(self.emission.weight.dtype)
+            after, _ = self.forward_lstm(tokens)
+            before, _ = self.backward_lstm(_take(tokens, backwards))
+            both = self.dropout(torch.cat([after, _take(before, backwards)], dim=-1))
+            return self.emission(_take(both, order.argsort(dim=1)))
+
+
+class MedMPLMForTokenClassification(MedMPLMPreTrainedModel):
+    """Which words of a note name a problem, a test, a drug? BiLSTM-CRF over the token states Z_W.
+
+    Labels stand at the first word piece of each word and are -100 everywhere else. The BiLSTM reads every
+    piece, the conditional random field runs over the words alone. No codes are read, so the model has neither
+    code encoder nor cross-modal module; the weights of a pre-trained model's text encoder fit into it.
+
+    `logits` are the scores of single labels. `decode` finds the best sequence of labels; where the names of
+    all labels are of the form `O`, `B-kind`, `I-kind`, it keeps to sequences in which every `I-kind` follows
+    a `B-kind` or `I-kind`. In training nothing is forbidden.
+    """
+
+    # The loss is a mean over sentences, so an accumulated batch needs no other divisor.
+    accepts_loss_kwargs = False
+    _keys_to_ignore_on_load_unexpected = [r"^model\.(code_model|text_cross_modal|code_cross_modal)\."]
+
+    def __init__(self, config: MedMPLMConfig):
+        super().__init__(config)
+        text_config = config.text_config
+        if config.tagger_use_text_encoder:
+            self.model = MedMPLMModel(config, with_codes=False)
+        else:
+            self.token_embeddings = nn.Embedding(text_config.vocab_size, text_config.hidden_size)
+        self.classifier = MedMPLMTagger(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        if not self.config.tagger_use_text_encoder:
+            return self.token_embeddings
+        return super().get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        if self.config.tagger_use_text_encoder:
+            self.model.set_input_embeddings(value)
+        else:
+            self.token_embeddings = value
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MedMPLMTokenClassifierOutput:
+        """Score the labels of the words of sentences.
+
+        Args:
+            labels (`torch.LongTensor` of shape `(batch, words)`, *optional*): label of each word at its first
+                piece, -100 at its other pieces, at special tokens and at padding.
+
+        The other arguments, also `position_ids`, `inputs_embeds` and `text_prefix_states`, are those of
+        [`MedMPLMModel`].
+
+        Returns:
+            [`MedMPLMTokenClassifierOutput`] with logits `(batch, words, labels)`.
+
+        Raises:
+            ValueError: if no note is given, or codes are.
+        """
+        _require_note(self, _first_given((input_ids, *map(kwargs.get, NOTE_INPUTS))))
+        if any(kwargs.get(name) is not None for name in ("code_input_ids", "code_inputs_embeds")):
+            raise ValueError("Token classification reads no codes. Leave out `code_input_ids`.")
+        text = self._encode_tokens(input_ids, attention_mask, token_type_ids, **kwargs)
+        states = text.text_last_hidden_state
+        mask = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
+        if attention_mask is not None:
+            mask = attention_mask.bool()
+        read = states if not self.config.tagger_use_text_encoder else self.model._normalize_text(states)
+        logits = self.classifier(read, mask)
+        loss = None
+        if labels is not None:
+            losses = self.sentence_losses(logits, labels)
+            loss = losses.sum() / (labels >= 0).any(dim=1).sum().clamp(min=1)
+        return MedMPLMTokenClassifierOutput(
+            loss=loss,
+            logits=logits,
+            text_last_hidden_state=states,
+            hidden_states=text.hidden_states,
+            attentions=text.attentions,
+        )
+
+    def _encode_tokens(
+        self, input_ids: torch.LongTensor | None, *text_inputs: torch.Tensor | None, **kwargs: Any
+    ) -> MedMPLMModelOutput:
+        """States of the text encoder, or the embeddings that stand in for it."""
+        if self.config.tagger_use_text_encoder:
+            return self.model(input_ids, *text_inputs, return_dict=True, **kwargs)
+        embeds = kwargs.get("inputs_embeds")
+        return MedMPLMModelOutput(
+            text_last_hidden_state=self.token_embeddings(input_ids) if embeds is None else embeds
+        )
+
+    def sentence_losses(self, logits: torch.FloatTensor, labels: torch.LongTensor) -> torch.Tensor:
+        """Take the loss apart.
+
+        Args:
+            logits (`torch.FloatTensor` of shape `(batch, words, labels)`): what `forward` returned.
+            labels (`torch.LongTensor` of shape `(batch, words)`): as `forward` takes them.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch,)`: negative log-likelihoods, 0 for a sentence without words.
+        """
+        is_word = labels >= 0
+        order = _words_of(is_word)
+        return self.classifier.random_field(
+            _take(logits, order), labels.gather(1, order), is_word.gather(1, order)
+        )
+
+    @torch.no_grad()
+    def decode(self, logits: torch.FloatTensor, mask: torch.Tensor) -> torch.LongTensor:
+        """Find the best sequence of labels of each sentence.
+
+        Args:
+            logits (`torch.FloatTensor` of shape `(batch, words, labels)`): what `forward` returned.
+            mask (`torch.Tensor` of shape `(batch, words)`): 1 at the first piece of each word, where a label
+                stands, else 0.
+
+        Returns:
+            `torch.LongTensor` of shape `(batch, words)`: label ids, -100 outside the mask.
+        """
+        is_word = mask.bool()
+        order = _words_of(is_word)
+        names = [self.config.id2label[index] for index in range(self.config.num_labels)]
+        forbidden = (values.to(logits.device) for values in _impossible_in_iob2(names))
+        best = self.classifier.random_field.best_labels(
+            _take(logits, order), is_word.gather(1, order), *forbidden
+        )
+        labels = torch.full_like(is_word, -100, dtype=torch.long).scatter(1, order, best)
+        return labels.masked_fill(~is_word, -100)
+
+
+def _marked_first(mask: torch.BoolTensor) -> torch.LongTensor:
+    """Positions that bring what is marked to the front of its row, in unchanged order; `(batch, words)`."""
+    return (~mask).to(torch.uint8).argsort(dim=1, stable=True)
+
+
+def _words_of(is_word: torch.BoolTensor) -> torch.LongTensor:
+    """Positions of the words of each row, as wide as the row with most words; `(batch, most words)`."""
+    width = is_word.shape[1] if _is_traced() else max(1, int(is_word.sum(dim=1).max()))
+    return _marked_first(is_word)[:, :width]
+
+
+def _take(states: torch.Tensor, positions: torch.LongTensor) -> torch.Tensor:
+    """States at other positions of their rows, `(batch, words, hidden)`."""
+    return states.gather(1, positions.unsqueeze(2).expand(-1, -1, states.shape[2]))
+
+
+def _impossible_in_iob2(names: list[str]) -> tuple[torch.BoolTensor, torch.BoolTensor]:
+    """Labels that cannot begin a sentence and pairs that cannot follow each other; none in other schemes."""
+    starts = torch.zeros(len(names), dtype=torch.bool)
+    pairs = torch.zeros(len(names), len(names), dtype=torch.bool)
+    if all(name == "O" or name[:2] in ("B-", "I-") for name in names):
+        for index, name in enumerate(names):
+            if name.startswith("I-"):
+                starts[index] = True
+                pairs[:, index] = torch.tensor([before[2:] != name[2:] for before in names])
+    return starts, pairs
+
+
 def _version(tensor: torch.Tensor) -> int | None:
     """Number of in-place changes so far; tensors born in inference mode cannot change and do not count."""
     return None if tensor.is_inference() else tensor._version
@@ -1158,10 +1671,11 @@ def _select_visits(values: torch.Tensor | None, mask: torch.BoolTensor) -> torch
 
 
 def _scatter_visits(rows: torch.Tensor, mask: torch.BoolTensor) -> torch.Tensor:
-    """Put the rows of `_select_visits` back at their places; zeros elsewhere. `(batch, visits, hidden)`"""
+    """Put the rows of `_select_visits` back at their places; zeros elsewhere. `(batch, visits, ...)`"""
     if _is_traced():
-        return rows.unflatten(0, mask.shape).masked_fill(~mask.unsqueeze(-1), 0.0)
-    return rows.new_zeros((*mask.shape, rows.shape[-1])).masked_scatter(mask.unsqueeze(-1), rows)
+        absent = ~mask.reshape(*mask.shape, *[1] * (rows.dim() - 1))
+        return rows.unflatten(0, mask.shape).masked_fill(absent, 0.0)
+    return rows.new_zeros((*mask.shape, *rows.shape[1:])).index_put((mask,), rows)
 
 
 def _is_traced() -> bool:
@@ -1248,6 +1762,14 @@ def _first_given(values: Iterable[torch.Tensor | None]) -> torch.Tensor | None:
     return next((value for value in values if value is not None), None)
 
 
+def _require_perceptron(model: nn.Module, config: MedMPLMConfig) -> None:
+    if config.classifier != "mlp":
+        raise ValueError(
+            f"`classifier` is {config.classifier!r}, which {type(model).__name__} does not have. Set it to "
+            "'mlp'; label attention is for the labels of MedMPLMForICDCoding."
+        )
+
+
 def _require_note(model: nn.Module, note: torch.Tensor | None) -> None:
     if note is None:
         raise ValueError(
@@ -1304,6 +1826,7 @@ for _model_class, _auto_class in (
     (MedMPLMForICDCoding, "AutoModelForSequenceClassification"),
     (MedMPLMForReadmissionPrediction, "AutoModelForSequenceClassification"),
     (MedMPLMForMedicationRecommendation, "AutoModelForSequenceClassification"),
+    (MedMPLMForTokenClassification, "AutoModelForTokenClassification"),
 ):
     _model_class.register_for_auto_class(_auto_class)
 
@@ -1315,7 +1838,9 @@ __all__ = [
     "MedMPLMForPreTraining",
     "MedMPLMForPreTrainingOutput",
     "MedMPLMForReadmissionPrediction",
+    "MedMPLMForTokenClassification",
     "MedMPLMModel",
     "MedMPLMModelOutput",
     "MedMPLMPreTrainedModel",
+    "MedMPLMTokenClassifierOutput",
 ]

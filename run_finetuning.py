@@ -3,28 +3,29 @@
     python run_finetuning.py --config configs/readmission.yaml --data prepared --model pretrained --output_dir
     out
 
-Tasks: `medication_recommendation`, `readmission`, `icd_coding`, `medication_prediction`, `mortality`.
-`--model none` builds a model without pre-training; `--baseline linear_text` fits a baseline on the same
-inputs instead. The output folder becomes the finished model with its processor, `metrics.json` (validation
-and test, beside the label frequency) and `predictions_validation.parquet`, `predictions_test.parquet`. Runs
-in several processes under `accelerate launch` or `torchrun`. Every option of the library's
-`TrainingArguments` is an option here.
+Tasks: `medication_recommendation`, `readmission`, `icd_coding`, `medication_prediction`, `mortality`, and
+`ner`, which reads labelled sentences (`--ner_train`, `--ner_test`) in place of `--data`.
+`--model none` builds a model without pre-training; `--architecture gbert` trains a rival and `--baseline
+linear_text` fits a baseline on the same inputs instead. The output folder becomes the finished model with
+its processor, `metrics.json` (validation and test, beside the label frequency) and
+`predictions_validation.parquet`, `predictions_test.parquet`. Runs in several processes under `accelerate
+launch` or `torchrun`. Every option of the library's `TrainingArguments` is an option here.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from medm_plm import register_auto_classes
+from medm_plm import register_auto_classes, rivals
 from medm_plm.baselines import build_baseline
 from medm_plm.command_line import parse_arguments, print_table, run_main
-from medm_plm.data import tasks
 from medm_plm.data.collators import PatientCollator, VisitCollator
 from medm_plm.data.files import fingerprint
 from medm_plm.data.schema import (
@@ -39,25 +40,33 @@ from medm_plm.data.schema import (
 )
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.errors import InputError
-from medm_plm.training.arguments import FinetuningArguments, ModelArguments, RunArguments
+from medm_plm.metrics.interactions import read_interactions
+from medm_plm.training.arguments import (
+    NER_TASK,
+    FinetuningArguments,
+    ModelArguments,
+    NerArguments,
+    RunArguments,
+)
 from medm_plm.training.datasets import ExampleDataset, tokenize_task
 from medm_plm.training.evaluation import (
     METRICS_FILE,
     metrics_function,
     run_facts,
     target_rows,
-    task_metrics,
     write_json,
     write_predictions,
 )
 from medm_plm.training.feature_cache import CacheOptions, add_prefix_states
-from medm_plm.training.models import load_model, new_model, shared_processor
+from medm_plm.training.idle_options import refuse_idle_options
+from medm_plm.training.models import label_shares, load_model, new_model, require_same_codes, shared_processor
+from medm_plm.training.ner import run_ner
+from medm_plm.training.results import measure, store_decision, take_statistics
 from medm_plm.training.resuming import resume_folder
 from medm_plm.training.task_data import TaskData, check_run_examples, run_examples, task_data
 from medm_plm.training.task_examples import (
     TaskExamples,
     baseline_examples,
-    outcome_visits,
     training_share,
 )
 from medm_plm.training.trainer import MedMPLMTrainer, start_run
@@ -73,12 +82,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv (`Sequence[str]`, *optional*): words of the command line; those of the process by default.
     """
     register_auto_classes()
-    options, model_options, args = parse_arguments(
-        FinetuningArguments, ModelArguments, RunArguments, argv=argv, description=__doc__
+    options, ner_options, model_options, args = parse_arguments(
+        FinetuningArguments, NerArguments, ModelArguments, RunArguments, argv=argv, description=__doc__
     )
     _check_options(options, model_options)
+    refuse_idle_options(argv, options, model_options)
+    if options.task == NER_TASK:
+        run_ner(options, ner_options, model_options, args)
+        return
+    ner_options.refuse_for(options.task)
     visits = read_visits(options.data)
     data = task_data(options, visits, CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE))
+    interactions = None
+    if options.ddi_pairs is not None:
+        interactions, data.facts["ddi_pairs"] = read_interactions(options.ddi_pairs, data.labels)
     _check_pretraining_data(options)
     examples = {split: run_examples(options, data, split, args.seed) for split in SPLITS}
     check_run_examples(options, visits, examples)
@@ -87,25 +104,42 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     if options.baseline is None:
         train_notes = visits.filter(visits[SPLIT] == "train")[NOTE]
-        predictions, history = _finetune(options, model_options, args, examples, data.labels, train_notes)
+        predictions, training = _finetune(options, model_options, args, examples, data.labels, train_notes)
     else:
-        predictions, history = _fit_baseline(options.baseline, options.task, examples), []
+        predictions, training = _fit_baseline(options.baseline, options.task, examples), {"history": []}
     if args.process_index == 0:
         # The label frequency is that of all training visits, also where the model learns from a 1:1 sample.
         natural = run_examples(options, data, "train", balanced=False)
         frequency = _fit_baseline("frequency", options.task, {**examples, "train": natural})
-        results = _results(
-            options, args.seed, data.visits, examples, {"model": predictions, "frequency": frequency}
+        both = {"model": predictions, "frequency": frequency}
+        measured = measure(options, args.seed, data.visits, examples, both, interactions)
+        predictor = {"predictor": options.baseline or model_options.architecture}
+        _write(
+            options, args, examples, data, measured.predictions, {**predictor, **measured.record, **training}
         )
-        _write(options, args, examples, data, predictions, {**results, "history": history})
-        _print_results(options, data, results["test"])
+        if options.baseline is None:
+            store_decision(args.run_dir, measured.decision)
+        _print_results(options, model_options, data, measured.record)
 
 
 def _check_options(options: FinetuningArguments, model_options: ModelArguments) -> None:
     """Refuse combinations that would silently do something else than asked."""
     if options.model != "none" and options.baseline is not None:
         raise InputError("options --model and --baseline exclude each other", remedy="leave one of them out")
-    if options.model != "none" and model_options.text_model is not None:
+    architecture = model_options.architecture
+    if architecture != rivals.OWN_ARCHITECTURE:
+        rivals.model_class_of(architecture, options.task)
+        if options.baseline is not None:
+            raise InputError(
+                "options --architecture and --baseline exclude each other", remedy="leave one of them out"
+            )
+        if options.current_note != "none" and not rivals.reads_text(architecture):
+            raise InputError(
+                f"option --current_note has no place with architecture {architecture}, which reads no notes"
+            )
+    is_pair = options.model != "none" and rivals.is_code_half(architecture, options.model)
+    is_pair = is_pair and rivals.reads_text(architecture)
+    if options.model != "none" and model_options.text_model is not None and not is_pair:
         raise InputError(
             "option --text_model has no place beside --model, whose text encoder is used",
             remedy="leave --text_model out, or set --model none",
@@ -134,28 +168,43 @@ def _finetune(
     examples: dict[str, TaskExamples],
     labels: list[str],
     train_notes: pl.Series,
-) -> tuple[Predictions, list[dict[str, Any]]]:
-    """Train and save MedM-PLM; return its predictions on validation and test, and the log of the training."""
+) -> tuple[Predictions, dict[str, Any]]:
+    """Train and save a model; return its predictions on validation and test, and what the run counted."""
+    architecture = model_options.architecture
+    examples = {
+        split: replace(part, visits=rivals.visible_visits(part.visits, architecture))
+        for split, part in examples.items()
+    }
     checkpoint = resume_folder(args, options, model_options)
     pretrained = None if options.model == "none" else options.model
     vocabulary = CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE)
     start_run(args)
-    processor = shared_processor(args, model_options, vocabulary, train_notes, checkpoint or pretrained)
+    code_folder = None
+    if pretrained is not None and rivals.is_code_half(architecture, pretrained):
+        code_folder = pretrained
+    needs_words = code_folder is not None and rivals.reads_text(architecture)
+    saved = checkpoint or (None if needs_words else pretrained)
+    notes = train_notes if rivals.reads_text(architecture) else train_notes.clear()
+    processor = shared_processor(args, model_options, vocabulary, notes, saved)
+    if code_folder is not None:
+        require_same_codes(processor, code_folder)
     names = {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: i for i, label in enumerate(labels)},
         "use_current_note": options.current_note != "none",
     }
-    if pretrained is None:
-        model = new_model(options.task, vocabulary, processor, model_options, **names)
+    if model_options.classifier == "label_attention":
+        names["label_prior"] = label_shares(examples["train"].target_labels)
+    if pretrained is None or code_folder is not None:
+        model = new_model(options.task, vocabulary, processor, model_options, code_folder, **names)
     else:
         model = load_model(options.task, pretrained, model_options, **names)
 
-    tokenized = {
-        split: tokenize_task(options.task, processor, part, f"tokenising {split}")
-        for split, part in examples.items()
-    }
-    if args.frozen_text_cache is not None:
+    tokenized, statistics = {}, {}
+    for split, part in examples.items():
+        tokenized[split] = tokenize_task(options.task, processor, part, f"tokenising {split}")
+        statistics[split] = take_statistics(processor)
+    if args.frozen_text_cache is not None and rivals.has_frozen_text(architecture):
         all_examples = [example for part in tokenized.values() for example in part]
         single_visits = [visit for example in all_examples for visit in example.get("visits", [example])]
         cache = CacheOptions.from_arguments(args)
@@ -176,7 +225,7 @@ def _finetune(
     for split in ("validation", "test"):
         output = trainer.predict(ExampleDataset(tokenized[split]))
         predictions[split] = target_rows(output.predictions, output.label_ids)
-    return predictions, trainer.state.log_history
+    return predictions, {"tokenizer": statistics, "history": trainer.state.log_history}
 
 
 def _fit_baseline(name: str, task: str, examples: dict[str, TaskExamples]) -> Predictions:
@@ -188,30 +237,6 @@ def _fit_baseline(name: str, task: str, examples: dict[str, TaskExamples]) -> Pr
         probabilities = baseline.predict_proba(baseline_examples(task, examples[split]))
         predictions[split] = (probabilities.astype(np.float32), examples[split].target_labels)
     return predictions
-
-
-def _results(
-    options: FinetuningArguments,
-    seed: int,
-    visits: pl.DataFrame,
-    examples: dict[str, TaskExamples],
-    predictions: dict[str, Predictions],
-) -> dict[str, Any]:
-    """Metrics of each predictor on each split; of a yes or no also on as many visits of either kind."""
-    results: dict[str, Any] = {}
-    for split in ("validation", "test"):
-        results[split] = {
-            name: task_metrics(options.task, *made[split]) for name, made in predictions.items()
-        }
-    if options.task in tasks.OUTCOME_COLUMNS:
-        balanced = outcome_visits(options.task, visits, "test", balanced=True, seed=seed)[HADM_ID].to_list()
-        chosen = examples["test"].targets[HADM_ID].is_in(balanced).to_numpy()
-        if chosen.any():  # a small test split may lack one of the two outcomes
-            results["test_balanced"] = {
-                name: task_metrics(options.task, *(part[chosen] for part in made["test"]))
-                for name, made in predictions.items()
-            }
-    return results
 
 
 def _write(
@@ -241,10 +266,18 @@ def _write(
 
 
 def _print_results(
-    options: FinetuningArguments, data: TaskData, results: dict[str, dict[str, float]]
+    options: FinetuningArguments,
+    model_options: ModelArguments,
+    data: TaskData,
+    record: dict[str, Any],
 ) -> None:
-    columns = [options.baseline or "MedM-PLM", "label frequency"]
-    rows = [[name, value, results["frequency"][name]] for name, value in results["model"].items()]
+    is_own = model_options.architecture == rivals.OWN_ARCHITECTURE
+    model_name = "MedM-PLM" if is_own else model_options.architecture
+    columns = [options.baseline or model_name, "95 % interval", "label frequency"]
+    model, frequency = record["test"]["model"], record["test"]["frequency"]
+    ends = record["test_intervals"]["model"]
+    intervals = {name: f"{low:.4f} to {high:.4f}" for name, (low, high) in ends.items()}
+    rows = [[name, value, intervals.get(name), frequency[name]] for name, value in model.items()]
     print_table(f"{options.task}, test split", ["metric", *columns], rows)
     for option, counts in data.facts.items():
         facts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())

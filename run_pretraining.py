@@ -5,7 +5,9 @@
 
 Without `--text_model` a small BERT starts from random weights; with a folder or a Hub id the published
 encoder and its tokenizer go into the text tower. The output folder becomes the finished model: configuration,
-weights, processor, code files and `metrics.json`; checkpoints lie in its folder `checkpoints`. Runs in
+weights, processor, code files and `metrics.json`; checkpoints lie in its folder `checkpoints`. With
+`--architecture gbert` or `med_bert` a rival is pre-trained by its own objectives on the codes of the same
+visits. Runs in
 several processes under `accelerate launch` or `torchrun`. Every option of the library's `TrainingArguments`
 is an option here.
 """
@@ -16,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medm_plm import register_auto_classes
+from medm_plm import register_auto_classes, rivals
 from medm_plm.command_line import parse_arguments, print_table, run_main
 from medm_plm.data.checking import check_before_training
 from medm_plm.data.collators import CodeMasker, PretrainingCollator
@@ -42,7 +44,9 @@ from medm_plm.training.pretraining_examples import (
     fixed_masks,
     pretraining_visits,
 )
+from medm_plm.training.results import take_statistics
 from medm_plm.training.resuming import resume_folder
+from medm_plm.training.rival_trainer import RivalPretrainingTrainer
 from medm_plm.training.trainer import MedMPLMTrainer, start_run
 
 METRIC_NAMES = ("accuracy", "recall_at_5", "recall_at_10")
@@ -58,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options, model_options, args = parse_arguments(
         PretrainingArguments, ModelArguments, RunArguments, argv=argv, description=__doc__
     )
+    architecture = model_options.architecture = rivals.pretrained_part(model_options.architecture)
+    is_rival = architecture != rivals.OWN_ARCHITECTURE
+    target = rivals.pretraining_target(architecture, options.pretraining_target)
     visits = read_visits(options.data)
     vocabulary = CodeVocabulary.load(Path(options.data) / VOCABULARY_FILE)
     check_before_training(options.data, visits, vocabulary)
@@ -65,65 +72,69 @@ def main(argv: Sequence[str] | None = None) -> None:
     parts = {split: pretraining_visits(visits, split) for split in ("train", "validation", "test")}
 
     start_run(args)
+    parts = {split: rivals.visible_visits(part, architecture) for split, part in parts.items()}
     processor = shared_processor(args, model_options, vocabulary, parts["train"][NOTE], checkpoint)
-    model = new_model(
-        "pretraining", vocabulary, processor, model_options, pretraining_target=options.pretraining_target
-    )
+    model = new_model("pretraining", vocabulary, processor, model_options, pretraining_target=target)
     masker = CodeMasker.from_tokenizer(processor.code_tokenizer, args.seed, options.mask_share)
-    examples = {
-        split: tokenize_visits(processor, part, f"tokenising {split}") for split, part in parts.items()
-    }
-    if args.frozen_text_cache is not None:
+    examples, statistics = {}, {}
+    for split, part in parts.items():
+        examples[split] = tokenize_visits(processor, part, f"tokenising {split}")
+        statistics[split] = take_statistics(processor)
+    if args.frozen_text_cache is not None and rivals.has_frozen_text(architecture):
         all_visits = [visit for part in examples.values() for visit in part]
         cache = CacheOptions.from_arguments(args)
         add_prefix_states(model.model, all_visits, cache, processor.tokenizer.pad_token_id)
     questions = {split: fixed_masks(examples[split], masker) for split in ("validation", "test")}
 
-    if options.pretraining_target == "all" and args.metric_for_best_model == "loss":
+    if target == "all" and args.metric_for_best_model == "loss" and not is_rival:
         # Evaluation asks for the hidden codes only, so its loss says nothing about the objective "all".
         args.metric_for_best_model, args.greater_is_better = "t2c_recall_at_10", True
-    trainer = MedMPLMTrainer(
+    trainer = (RivalPretrainingTrainer if is_rival else MedMPLMTrainer)(
         model=model,
         args=args,
         train_examples=examples["train"],
         eval_examples=questions["validation"],
         data_collator=PretrainingCollator.from_processor(
-            processor, masker=masker, predict_all=options.pretraining_target == "all"
+            processor, masker=masker, predict_all=target == "all"
         ),
         processing_class=processor,
-        compute_metrics=pretraining_metrics,
-        preprocess_logits_for_metrics=keep_places,
+        compute_metrics=rivals.c2c_metrics if is_rival else pretraining_metrics,
+        preprocess_logits_for_metrics=rivals.places_of_hidden_codes if is_rival else keep_places,
     )
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(args.run_dir))
 
-    results = {split: _evaluate(trainer, questions[split]) for split in questions}
+    paths = ("c2c",) if is_rival else ("t2c", "c2c")
+    results = {split: _evaluate(trainer, questions[split], paths) for split in questions}
     counts = code_counts(examples["train"], masker, vocabulary.num_codes)
     for split, result in results.items():
         result["frequency"] = prior_metrics(counts, questions[split])
-    if options.probe_shuffled_modalities:
+    if options.probe_shuffled_modalities and not is_rival:
         for name, fields in (("notes_exchanged", NOTE_FIELDS), ("codes_exchanged", CODE_FIELDS)):
             exchanged = exchange_modality(questions["test"], fields, args.seed)
-            results["test"][name] = _evaluate(trainer, exchanged)["model"]
+            results["test"][name] = _evaluate(trainer, exchanged, paths)["model"]
     if trainer.is_world_process_zero():
         sizes = {split: len(part) for split, part in parts.items()}
         facts = run_facts(Path(options.data) / VISITS_FILE, args.seed)
-        content = {"task": "pretraining", **facts, "visits": sizes, **results}
-        write_json(args.run_dir / METRICS_FILE, {**content, "history": trainer.state.log_history})
-        _print_results(results["test"])
+        content = {"task": "pretraining", "predictor": architecture, **facts, "visits": sizes, **results}
+        content = {**content, "tokenizer": statistics, "history": trainer.state.log_history}
+        write_json(args.run_dir / METRICS_FILE, content)
+        _print_results(results["test"], paths)
 
 
-def _evaluate(trainer: MedMPLMTrainer, questions: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _evaluate(
+    trainer: MedMPLMTrainer, questions: list[dict[str, Any]], paths: Sequence[str]
+) -> dict[str, dict[str, float]]:
     """Metrics of the model on visits with fixed masks."""
     metrics = trainer.evaluate(ExampleDataset(questions), metric_key_prefix="final")
-    names = ["loss", *(f"{path}_{name}" for path in ("t2c", "c2c") for name in METRIC_NAMES)]
+    names = ["loss", *(f"{path}_{name}" for path in paths for name in METRIC_NAMES)]
     return {"model": {name: metrics[f"final_{name}"] for name in names}}
 
 
-def _print_results(results: dict[str, dict[str, float]]) -> None:
+def _print_results(results: dict[str, dict[str, float]], paths: Sequence[str]) -> None:
     rows = []
     for name, values in results.items():
-        for path in ("prior",) if name == "frequency" else ("t2c", "c2c"):
+        for path in ("prior",) if name == "frequency" else paths:
             rows.append([name, path.upper(), *(values[f"{path}_{metric}"] for metric in METRIC_NAMES)])
     print_table("Hidden codes of the test visits", ["input", "from", *METRIC_NAMES], rows)
 

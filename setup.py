@@ -40,6 +40,8 @@ REQUIREMENTS = [
     "tqdm>=4.66.3",
 ]
 
+# Only for the pictures of run_experiments.py.
+FIGURE_REQUIREMENTS = ["matplotlib>=3.9"]
 TEST_REQUIREMENTS = [
     "hypothesis>=6.100",
     "parameterized>=0.9",  # what the suites of transformers import
@@ -47,7 +49,9 @@ TEST_REQUIREMENTS = [
     "pytest>=9",
     "protobuf>=5",  # old transformers ask for it whenever a tokenizer refuses an argument
     "pytest-xdist>=3.6",
+    "seqeval>=1.2.2",  # the reference our strict span F1 is compared with
     "torch_geometric>=2.6",  # the reference our graph attention is compared with
+    *FIGURE_REQUIREMENTS,
 ]
 STYLE_REQUIREMENTS = ["ruff>=0.14"]
 # Only for the preparation on many machines (docs/large_scale.md); older ones know no token authentication.
@@ -81,12 +85,14 @@ setup(
         "run_preparation",
         "run_pretraining",
         "run_finetuning",
+        "run_experiments",
     ],
     package_data={"medm_plm": ["py.typed", "ontologies/*.csv"]},
     install_requires=REQUIREMENTS,
     extras_require={
         "test": TEST_REQUIREMENTS,
         "dev": TEST_REQUIREMENTS + STYLE_REQUIREMENTS,
+        "figures": FIGURE_REQUIREMENTS,
         "engines": ENGINE_REQUIREMENTS,
     },
 )

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import BatchEncoding, BatchFeature, TokenizersBackend
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, TextKwargs
-from transformers.tokenization_utils_base import TruncationStrategy
+from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
@@ -44,6 +44,9 @@ _NOTE_OPTIONS = {"max_length", "pad_to_multiple_of", "stride"}  # lengths; those
 # A visit is one whole note in one row; these would make it anything else.
 _REFUSED_OPTIONS = {"is_split_into_words", "return_overflowing_tokens"}
 _REFUSED_OPTIONS |= {"text_pair", "text_pair_target", "text_target"}
+# What a note of several chunks cannot have: its length is that of its chunks, which begin at its beginning.
+_OPTIONS_OF_ONE_CHUNK = {"max_length", "stride", "return_length", "padding_side"}
+_PADDING_VALUES = {"attention_mask": 0, "special_tokens_mask": 1, "offset_mapping": (0, 0)}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _WORD_END = re.compile(r"\S(?=[ \t\n\r])")
 
@@ -355,9 +358,15 @@ class MedMPLMProcessor(ProcessorMixin):
     Args:
         tokenizer (`PreTrainedTokenizerBase`): tokenizer of the notes, that of any BERT-family encoder.
         code_tokenizer (`MedMPLMCodeTokenizer`): tokenizer of the codes.
+        max_note_chunks (`int`, defaults to 1): a note is cut behind this many chunks. Chunks follow each
+            other without overlap, each with its own `[CLS]` and `[SEP]`.
+        chunk_length (`int`, *optional*): tokens of every chunk but the last, `[CLS]` and `[SEP]` included.
+            Defaults to 512, or to what `tokenizer` allows if that is less. A model reads what its processor
+            writes only if both fields are the same in its configuration.
 
     Raises:
         TypeError: if `code_tokenizer` is no code tokenizer of MedM-PLM.
+        ValueError: if a number of chunks or their length is impossible.
     """
 
     valid_processor_kwargs = MedMPLMProcessorKwargs
@@ -365,10 +374,24 @@ class MedMPLMProcessor(ProcessorMixin):
     text_kwargs = {"truncation": True, "split_special_tokens": True}  # noqa: RUF012
     code_kwargs = {}  # noqa: RUF012
 
-    def __init__(self, tokenizer: Any = None, code_tokenizer: Any = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any = None,
+        code_tokenizer: Any = None,
+        max_note_chunks: int = 1,
+        chunk_length: int | None = None,
+    ) -> None:
         if code_tokenizer is not None and not isinstance(code_tokenizer, MedMPLMCodeTokenizer):
             code_tokenizer = MedMPLMCodeTokenizer.from_backend(code_tokenizer)
         super().__init__(tokenizer, code_tokenizer)
+        self.max_note_chunks = max_note_chunks
+        self.chunk_length = chunk_length or min(MAX_WORDS, tokenizer.model_max_length)
+        special = tokenizer.num_special_tokens_to_add()
+        if max_note_chunks < 1 or self.chunk_length <= special:
+            raise ValueError(
+                f"max_note_chunks {max_note_chunks}, chunk_length {self.chunk_length}: expected at least 1 "
+                f"chunk of more than {special} tokens, as many as the tokenizer adds"
+            )
         # Saving adds this; set here, a processor compares equal before and after.
         self.auto_map = {"AutoProcessor": f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"}
 
@@ -415,17 +438,20 @@ class MedMPLMProcessor(ProcessorMixin):
             medication_codes (`list[str]` or `list[list[str]]`, *optional*): medication codes.
             kwargs: options of both tokenizers (`padding`, `truncation`, `return_tensors`, ...), of which
                 `max_length`, `pad_to_multiple_of` and `stride` concern the notes alone; `text_kwargs={...}`
-                and `code_kwargs={...}` hold options of one of them. By default notes are cut to 512 tokens,
-                or to what their tokenizer allows if that is less, and codes to 61.
+                and `code_kwargs={...}` hold options of one of them. By default notes are cut to
+                `max_note_chunks` times `chunk_length` tokens, and codes to 61.
 
         Returns:
             `input_ids`, `attention_mask` (and `token_type_ids`, if the note's tokenizer has them) of shape
-            `(batch, words)`; `code_input_ids`, `code_attention_mask`, `code_token_type_ids` of shape
-            `(batch, codes)`. For one visit without `return_tensors` plain lists without the batch axis.
+            `(batch, words)`, a note's chunks one after the other; `code_input_ids`, `code_attention_mask`,
+            `code_token_type_ids` of shape `(batch, codes)`. For one visit without `return_tensors` plain
+            lists without the batch axis.
 
         Raises:
-            TypeError: if a note or a code is no text, or an option is unknown.
-            ValueError: if nothing is given, the numbers of visits differ, or an option is given twice.
+            TypeError: if a note or a code is no text, an option is unknown, or the tokenizer cannot make
+                several chunks.
+            ValueError: if nothing is given, the numbers of visits differ, an option is given twice, or it
+                has no meaning for a note of several chunks.
         """
         text_kwargs, code_kwargs, return_tensors = self._divide_options(kwargs)
         parts, batched = _align(text, diagnosis_codes, medication_codes)
@@ -460,31 +486,81 @@ class MedMPLMProcessor(ProcessorMixin):
             merged.append({**getattr(self, group), **given, **groups[group]})
         text_kwargs, code_kwargs = merged
         kinds = [group.pop("return_tensors", None) for group in merged]
+        if self.max_note_chunks > 1:
+            self._check_chunks(text_kwargs)
         if text_kwargs.get("max_length") is None:
-            text_kwargs["max_length"] = min(MAX_WORDS, self.tokenizer.model_max_length)
+            text_kwargs["max_length"] = self.max_note_chunks * self.chunk_length
         return text_kwargs, code_kwargs, kinds[0] or kinds[1]
 
     def _encode_notes(self, notes: Sequence[str], options: Mapping[str, Any]) -> dict[str, list[list[int]]]:
         """Encode notes, reading no more of a long one than its ids need.
 
         A word has at least one token and no token spans two words. So the first `max_length` words fill a
-        row, and the tokens of a note that is cut after a word are the first ones of the whole note. Only a
+        note, and the tokens of a note that is cut after a word are the first ones of the whole note. Only a
         word that the tokenizer drops, such as a lone control character, breaks the first half of this: a row
         that was cut and is not full is encoded again from twice as many words.
         """
+        encode = self._encode_one_chunk if self.max_note_chunks == 1 else self._encode_chunks
         num_words = options["max_length"] if _may_be_cut(self.tokenizer, options) else None
         while True:
             cut = notes if num_words is None else [_first_words(note, num_words) for note in notes]
-            encoding = self.tokenizer(cut, **options)
+            data, num_tokens = encode(cut, options)
             if num_words is None or all(
-                len(beginning) == len(note) or sum(row.attention_mask) == options["max_length"]
-                for beginning, note, row in zip(cut, notes, encoding.encodings, strict=True)
+                len(beginning) == len(note) or length == options["max_length"]
+                for beginning, note, length in zip(cut, notes, num_tokens, strict=True)
             ):
-                break
+                return data
             num_words *= 2
+
+    def _encode_one_chunk(
+        self, notes: Sequence[str], options: Mapping[str, Any]
+    ) -> tuple[dict[str, list[list[int]]], list[int]]:
+        """Encode notes as the tokenizer does; also return their numbers of tokens where it tells them."""
+        encoding = self.tokenizer(notes, **options)
         if encoding.is_fast:
             self._hide_typed_special_tokens(encoding)
-        return dict(encoding)
+        return dict(encoding), [sum(row.attention_mask) for row in encoding.encodings or ()]
+
+    def _encode_chunks(
+        self, notes: Sequence[str], options: Mapping[str, Any]
+    ) -> tuple[dict[str, list[list[int]]], list[int]]:
+        """Encode notes as chunks, one after the other; also return their numbers of tokens.
+
+        What the tokenizer calls the overflow of a row are the chunks behind it, with special tokens of
+        their own.
+        """
+        forms = {"padding": False, "truncation": True, "max_length": self.chunk_length}
+        encoding = self.tokenizer(notes, **{**options, **forms}, return_overflowing_tokens=True)
+        self._hide_typed_special_tokens(encoding)
+        most = self.max_note_chunks if _truncates(options) else None
+        chunks_of_note: list[list[int]] = [[] for _ in notes]
+        for row, note in enumerate(encoding.pop("overflow_to_sample_mapping")):
+            chunks_of_note[note].append(row)
+        data = {
+            name: [[item for row in chunks[:most] for item in rows[row]] for chunks in chunks_of_note]
+            for name, rows in encoding.items()
+        }
+        num_tokens = [len(note) for note in data["input_ids"]]
+        width = _padded_width(max(num_tokens), options)
+        values = {**_PADDING_VALUES, "input_ids": self.tokenizer.pad_token_id}
+        for name, rows in data.items():
+            value = values.get(name, self.tokenizer.pad_token_type_id)
+            data[name] = [row + [value] * (width - len(row)) for row in rows]
+        return data, num_tokens
+
+    def _check_chunks(self, options: Mapping[str, Any]) -> None:
+        """Refuse what would move the borders between chunks."""
+        if misplaced := sorted(name for name in _OPTIONS_OF_ONE_CHUNK if options.get(name)):
+            raise ValueError(
+                f"{', '.join(misplaced)}: not possible with max_note_chunks {self.max_note_chunks}, expected "
+                "the length of a note to be given by max_note_chunks and chunk_length alone"
+            )
+        tokenizer = self.tokenizer
+        if not tokenizer.is_fast or {tokenizer.truncation_side, tokenizer.padding_side} != {"right"}:
+            raise TypeError(
+                f"tokenizer: {type(tokenizer).__name__} cannot make several chunks, expected a fast "
+                "tokenizer that cuts and pads on the right"
+            )
 
     def _hide_typed_special_tokens(self, encoding: BatchEncoding) -> None:
         """Replace special ids made from the words of a note, which Unigram vocabularies let through."""
@@ -607,13 +683,30 @@ def _clean_part(name: str, value: Any) -> str | list[str | None]:
     return _SURROGATE.sub("\ufffd", value or "") if is_note else _code_list(value)
 
 
+def _truncates(options: Mapping[str, Any]) -> bool:
+    """Tell whether the options of a call ask for long notes to be cut."""
+    without = (None, False, "do_not_truncate", TruncationStrategy.DO_NOT_TRUNCATE)
+    return options.get("truncation") not in without
+
+
+def _padded_width(longest: int, options: Mapping[str, Any]) -> int:
+    """Return the length to which the options of a call ask to pad, 0 where they do not."""
+    padding = options.get("padding", False)
+    padding = {True: PaddingStrategy.LONGEST, False: PaddingStrategy.DO_NOT_PAD}.get(padding, padding)
+    if padding in (None, PaddingStrategy.DO_NOT_PAD):
+        return 0
+    width = max(longest, options["max_length"] if padding == PaddingStrategy.MAX_LENGTH else 0)
+    step = options.get("pad_to_multiple_of") or 1
+    return -(-width // step) * step
+
+
 def _may_be_cut(tokenizer: Any, options: Mapping[str, Any]) -> bool:
     """Tell whether a note can be cut after a word without changing an id.
 
     That takes a tokenizer that cuts at the end and treats the words between blanks one by one, as the
     WordPiece of BERT and the byte-level BPE of RoBERTa and ModernBERT do.
     """
-    if options.get("truncation") in (None, False, "do_not_truncate", TruncationStrategy.DO_NOT_TRUNCATE):
+    if not _truncates(options):
         return False
     if not tokenizer.is_fast or tokenizer.truncation_side != "right":
         return False

@@ -37,6 +37,8 @@ from pretraining_workload import (  # noqa: E402
 )
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from medm_plm.training.cpu_attention import prepare_for_training_on_cpu  # noqa: E402
+
 READING, PREFIX, LIVE, ONTOLOGY = "reading the batch", "text, frozen layers", "text, live layers", "ontology"
 CODES, HEADS, BACKWARD, OPTIMIZER = "code encoder", "cross-modal and heads", "backward", "optimizer"
 STAGES = (READING, PREFIX, LIVE, ONTOLOGY, CODES, HEADS, BACKWARD, OPTIMIZER)
@@ -141,6 +143,8 @@ class Variant:
         self.size, self.batch_size = SIZES[options["size"]], options["batch_size"]
         self.straightforward = self.name in (STRAIGHTFORWARD, SHARED)
         self.model = make_model(self.name, self.size).to(self.device)
+        if self.device == "cpu" and not self.straightforward:
+            prepare_for_training_on_cpu(self.model)  # as the Trainer does
         self.visits = make_visits(self.size, options["num_visits"])
         if self.name in (CACHED, NO_DROPOUT):
             fill_cache(self.model, self.visits, Path(options["cache"]))

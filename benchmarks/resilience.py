@@ -10,6 +10,10 @@ counts as exact if weights, metrics and every logged loss are equal bit for bit 
 happened to. Recipes go round: accumulation 1 and 2, 0 and 2 workers, evaluation by epoch and by steps with
 the best weights at the end. After that runs are stopped by signals, a loss, a gradient and a weight become
 not a number, and each file of a checkpoint is removed, cut or changed in one bit.
+
+    python benchmarks/resilience.py --only matrix
+
+kills a run in the middle of an epoch for each of workers 0 and 2, accumulation 1 and 4, processes 1 and 2.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ import torch  # noqa: E402
 
 import run_pretraining  # noqa: E402
 from medm_plm.command_line import print_table, run_main  # noqa: E402
-from medm_plm.training.checkpoints import checkpoints_in, step_of  # noqa: E402
+from medm_plm.training.checkpoints import STATE_FILE, checkpoints_in, step_of  # noqa: E402
 from medm_plm.training.resumable_trainer import ResumableTrainer  # noqa: E402
 
 Fault = Callable[[int], None]
@@ -75,6 +79,23 @@ RECIPES: dict[str, dict[str, Any]] = {
         "logging_strategy": "steps",
     },
 }
+CELLS = [(workers, accumulation, ranks) for workers in (0, 2) for accumulation in (1, 4) for ranks in (1, 2)]
+COVERING = (CELLS[0], CELLS[3], CELLS[5], CELLS[6])
+"""Half of the cells, with each pair of settings: an error of two settings together shows in these as well."""
+LAST_STEP = 8
+"""Of a run that is killed: between two checkpoints, and inside the second epoch."""
+RECIPES_OF_CELLS: dict[str, dict[str, Any]] = {
+    f"{workers} workers, accumulation {accumulation}, {ranks} ranks": {
+        "load_best_model_at_end": False,
+        "dataloader_num_workers": workers,
+        "dataloader_persistent_workers": workers > 0,
+        "gradient_accumulation_steps": accumulation,
+        "per_device_train_batch_size": 16 // accumulation // ranks,
+        "num_train_epochs": 3,
+        "logging_strategy": "steps",
+    }
+    for workers, accumulation, ranks in CELLS
+}
 SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 138}
 EXPERIMENTS = ("kills", "signals", "poison", "damages")
 SECONDS_PER_RUN = 300
@@ -83,7 +104,7 @@ _TIMES = ("runtime", "per_second")
 
 def words_of(recipe: str, data: Path, folder: Path) -> list[str]:
     """Write the options of a run as words of a command line."""
-    options = {**_COMMON, **RECIPES[recipe], "data": data, "output_dir": folder}
+    options = {**_COMMON, **(RECIPES | RECIPES_OF_CELLS)[recipe], "data": data, "output_dir": folder}
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 
@@ -170,6 +191,25 @@ def die_inside_a_save(call: int, victim: int) -> Fault:
     def fault(rank: int) -> None:
         if rank == victim:
             count_moments(lambda moment: moment == call and os.kill(os.getpid(), signal.SIGKILL))
+
+    return fault
+
+
+def die_at_step(step: int) -> Fault:
+    """Make all ranks end themselves when a step is to follow on this one, half of its batches done."""
+
+    def fault(rank: int) -> None:
+        original = ResumableTrainer.training_step
+        batches = []
+
+        def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.state.global_step == step:
+                batches.append(rank)
+                if len(batches) > self.args.gradient_accumulation_steps // 2:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return original(self, *args, **kwargs)
+
+        ResumableTrainer.training_step = training_step
 
     return fault
 
@@ -317,6 +357,19 @@ class Laboratory:
             return f"not killed: {states}"
         return self.verdict(recipe, folder)
 
+    def kill_in_mid_epoch(self, recipe: str) -> str:
+        """All ranks end themselves at one step; what they resume from must lie inside an epoch."""
+        self.reference(recipe)
+        folder = self.new_folder()
+        states = self.run(recipe, folder, die_at_step(LAST_STEP))
+        if states != [-signal.SIGKILL] * self.ranks:
+            return f"not killed: {states}"
+        newest = checkpoints_in(folder / "checkpoints")[0]
+        epoch = json.loads((newest / STATE_FILE).read_text())["epoch"]
+        if float(epoch).is_integer() or step_of(newest) > LAST_STEP:
+            return f"{newest.name} lies at the end of an epoch"
+        return self.verdict(recipe, folder)
+
     def interrupt(self, recipe: str, number: int) -> str:
         """A signal at a random time of the training; the exit status must be that of the signal."""
         _, duration, _ = self.reference(recipe)
@@ -425,17 +478,38 @@ def main() -> None:
     parser.add_argument("--signals", type=int, default=9, help="runs stopped by a signal")
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS)
+    parser.add_argument("--only", nargs="+", choices=(*EXPERIMENTS, "matrix"), default=EXPERIMENTS)
+    parser.add_argument("--covering", action="store_true", help="half of the matrix, with all pairs")
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         laboratory = Laboratory(Path(folder), options.ranks, options.seed)
         counts = options.kills, options.signals
         rows = list(experiments(laboratory, *counts, options.only, options.recipes))
+        if "matrix" in options.only:
+            rows += matrix(Path(folder), COVERING if options.covering else CELLS, options.seed)
     columns = ["what", "runs", "exact", "otherwise"]
-    print_table(f"{options.ranks} process{'es' * (options.ranks > 1)}, seed {options.seed}", columns, rows)
+    ranks = "" if options.only == ["matrix"] else f"{options.ranks} process{'es' * (options.ranks > 1)}, "
+    print_table(f"{ranks}seed {options.seed}", columns, rows)
     if any(runs != exact for _, runs, exact, _ in rows):
         raise SystemExit(1)
+
+
+def summarize(what: str, verdicts: list[str]) -> tuple[str, int, int, str]:
+    """Print one line and make one row of the table: what was done, how often, how often all was well."""
+    others = sorted(set(verdicts) - {"exact"})
+    print(f"{what}: {verdicts.count('exact')} of {len(verdicts)} {others or ''}", flush=True)
+    return what, len(verdicts), verdicts.count("exact"), ", ".join(others) or "-"
+
+
+def matrix(
+    folder: Path, cells: Sequence[tuple[int, int, int]], seed: int
+) -> Iterator[tuple[str, int, int, str]]:
+    """Kill and resume in the middle of an epoch, once for each cell; yield what `experiments` yields."""
+    laboratories = {ranks: Laboratory(folder, ranks, seed) for _, _, ranks in cells}
+    for name, cell in zip(RECIPES_OF_CELLS, CELLS, strict=True):
+        if cell in cells:
+            yield summarize(name, [laboratories[cell[2]].kill_in_mid_epoch(name)])
 
 
 def experiments(
@@ -443,31 +517,28 @@ def experiments(
 ) -> Iterator[tuple[str, int, int, str]]:
     """Run all experiments; yield what was done, how often, how often all was well, and what else came out."""
 
-    def summary(what: str, verdicts: list[str]) -> tuple[str, int, int, str]:
-        others = sorted(set(verdicts) - {"exact"})
-        print(f"{what}: {verdicts.count('exact')} of {len(verdicts)} {others or ''}", flush=True)
-        return what, len(verdicts), verdicts.count("exact"), ", ".join(others) or "-"
-
     def in_turn(number: int) -> list[str]:
         return [recipes[index % len(recipes)] for index in range(number)]
 
     if "kills" in only:
         made = [laboratory.kill_at_random_time(recipe) for recipe in in_turn(kills - kills // 2)]
-        yield summary("killed at a random time", made)
+        yield summarize("killed at a random time", made)
         made = [laboratory.kill_inside_a_save(recipe) for recipe in in_turn(kills // 2)]
-        yield summary("killed inside a save", made)
+        yield summarize("killed inside a save", made)
     if "signals" in only:
         for index, number in enumerate(SIGNALS):
             times = len(range(index, signals, len(SIGNALS)))
             made = [laboratory.interrupt(recipe, number) for recipe in in_turn(times)]
-            yield summary(f"stopped by {number.name}", made)
+            yield summarize(f"stopped by {number.name}", made)
     if "poison" in only:
         for quantity in ("loss", "gradient", "weights"):
-            yield summary(f"{quantity} not a number", [laboratory.poison(name, quantity) for name in recipes])
+            yield summarize(
+                f"{quantity} not a number", [laboratory.poison(name, quantity) for name in recipes]
+            )
     if "damages" in only:
         found = list(laboratory.damages(recipes[0]))
         for damage in DAMAGES:
-            yield summary(f"a file {damage}", [verdict for _, how, verdict in found if how == damage])
+            yield summarize(f"a file {damage}", [verdict for _, how, verdict in found if how == damage])
 
 
 if __name__ == "__main__":

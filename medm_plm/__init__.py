@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         MedMPLMForMedicationRecommendation,
         MedMPLMForPreTraining,
         MedMPLMForReadmissionPrediction,
+        MedMPLMForTokenClassification,
         MedMPLMModel,
         MedMPLMPreTrainedModel,
     )
@@ -34,6 +35,7 @@ _MODULE_OF_NAME = {
     "MedMPLMForMedicationRecommendation": _MODELING,
     "MedMPLMForPreTraining": _MODELING,
     "MedMPLMForReadmissionPrediction": _MODELING,
+    "MedMPLMForTokenClassification": _MODELING,
     "MedMPLMModel": _MODELING,
     "MedMPLMPreTrainedModel": _MODELING,
     "MedMPLMCodeTokenizer": _TOKENIZATION,
@@ -49,6 +51,7 @@ __all__ = [
     "MedMPLMForMedicationRecommendation",
     "MedMPLMForPreTraining",
     "MedMPLMForReadmissionPrediction",
+    "MedMPLMForTokenClassification",
     "MedMPLMModel",
     "MedMPLMPreTrainedModel",
     "MedMPLMProcessor",
@@ -77,6 +80,8 @@ def register_auto_classes() -> None:
     hf.AutoModel.register(shapes.MedMPLMCodeConfig, models.MedMPLMCodeModel, exist_ok=True)
     hf.AutoModelForPreTraining.register(shapes.MedMPLMConfig, models.MedMPLMForPreTraining, exist_ok=True)
     hf.AutoModelForSequenceClassification.register(shapes.MedMPLMConfig, heads, exist_ok=True)
+    taggers = models.MedMPLMForTokenClassification
+    hf.AutoModelForTokenClassification.register(shapes.MedMPLMConfig, taggers, exist_ok=True)
     hf.AutoProcessor.register(shapes.MedMPLMConfig, texts.MedMPLMProcessor, exist_ok=True)
 
 

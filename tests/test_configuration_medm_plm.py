@@ -39,6 +39,11 @@ def test_two_layers_stay_live_in_an_encoder_of_another_depth():
         ({"num_frozen_text_layers": -1}, "num_frozen_text_layers"),
         ({"num_frozen_text_layer": 3}, "num_frozen_text_layers"),
         ({"classifier_dropout": 1.5}, "classifier_dropout"),
+        ({"temperature": 0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"decision_threshold": 1.01}, "decision_threshold"),
+        ({"decision_threshold": [0.5, -0.1]}, "decision_threshold"),
+        ({"decision_threshold": [0.5]}, "decision_threshold.*2 labels"),
         ({"classifier_num_hidden_layers": -1}, "classifier_num_hidden_layers"),
         ({"cross_modal_num_attention_heads": 7}, "cross_modal_num_attention_heads"),
         ({"text_config": {"model_type": "gpt2"}}, "text_config.model_type"),
@@ -62,7 +67,8 @@ def test_plain_embedding_needs_no_ontology_widths():
 
 
 def test_saved_and_loaded_configuration_is_equal(tmp_path):
-    config = tiny_config(text_pooling="mean", num_labels=4)
+    decision = {"temperature": 1.5, "decision_threshold": [0.1, 0.2, 1, 0.4]}
+    config = tiny_config(text_pooling="mean", num_labels=4, **decision)
     config.save_pretrained(tmp_path)
     loaded = MedMPLMConfig.from_pretrained(tmp_path)
     assert loaded.to_dict() == config.to_dict() | {"auto_map": loaded.auto_map}

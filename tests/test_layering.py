@@ -30,11 +30,14 @@ LAYERS: tuple[tuple[str, int, set[str]], ...] = (
     ("medm_plm.metrics", 2, METRIC_PACKAGES),
     ("medm_plm.data.collators", 3, MODEL_PACKAGES),
     ("medm_plm.baselines", 3, MODEL_PACKAGES),
-    ("medm_plm.training", 4, MODEL_PACKAGES),
-    (PACKAGE, 5, HUB_PACKAGES),
-    ("run_preparation", 6, METRIC_PACKAGES),
-    ("run_pretraining", 6, MODEL_PACKAGES),
-    ("run_finetuning", 6, MODEL_PACKAGES),
+    ("medm_plm.rivals", 4, MODEL_PACKAGES),
+    ("medm_plm.training", 5, MODEL_PACKAGES),
+    ("medm_plm.experiments", 7, MODEL_PACKAGES | {"matplotlib"}),
+    (PACKAGE, 6, HUB_PACKAGES),
+    ("run_preparation", 7, METRIC_PACKAGES),
+    ("run_pretraining", 7, MODEL_PACKAGES),
+    ("run_finetuning", 7, MODEL_PACKAGES),
+    ("run_experiments", 8, MODEL_PACKAGES),
 )
 
 

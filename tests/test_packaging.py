@@ -54,9 +54,17 @@ def test_every_imported_package_is_required():
         i.top_level for name, path in shipped_modules().items() for i in imports_of(name, path, known)
     }
     needed = imported - ours - set(sys.stdlib_module_names)
-    declared = {canonicalize_name(requirement.name) for requirement in requirements()}
+    optional = [Requirement(line) for line in setup_value("FIGURE_REQUIREMENTS")]
+    declared = {canonicalize_name(requirement.name) for requirement in (*requirements(), *optional)}
     missing = {n for n in needed if canonicalize_name(DISTRIBUTION_OF_MODULE.get(n, n)) not in declared}
     assert not missing
+
+
+def test_the_pictures_package_is_asked_for_by_pictures_only():
+    blocked = "import sys; sys.modules['matplotlib'] = None; import run_experiments; "
+    assert (
+        in_new_process(f"{blocked}import medm_plm.experiments.figures; print('ok')", cwd=PROJECT_ROOT) == "ok"
+    )
 
 
 @pytest.mark.parametrize("file_name", ["constraints.txt", "constraints-minimum.txt"])

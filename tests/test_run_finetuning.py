@@ -15,6 +15,8 @@ import run_finetuning
 from medm_plm.command_line import run_main
 from medm_plm.data import tasks
 from medm_plm.errors import InputError
+from medm_plm.metrics.calibration import fit_temperature
+from medm_plm.metrics.thresholds import FIXED_THRESHOLD, tune_task_threshold
 from medm_plm.training.arguments import TASK_NAMES
 from medm_plm.training.evaluation import task_metrics
 from prepared_cohort import (
@@ -66,10 +68,44 @@ def test_a_task_from_the_pretrained_model_to_metrics_and_predictions(task, pretr
         assert set(content[split]) == {"model", "frequency"}
     assert f"{task}, test split" in capsys.readouterr().out
     config = AutoConfig.from_pretrained(tmp_path)
+    assert (config.temperature, config.decision_threshold) == (1.0, FIXED_THRESHOLD[task])
+    for name, (low, high) in content["test_intervals"]["model"].items():
+        value = content["test"]["model"][name]
+        assert value is None or low <= value <= high, name
+    assert content["calibration"]["test"].keys() == {"raw", "scaled"}
+    assert {split: counts["unknown"] for split, counts in content["tokenizer"].items()} == dict.fromkeys(
+        ("train", "validation", "test"), 0
+    )
+    assert all(counts["codes"] > 0 for counts in content["tokenizer"].values())
     names = json.loads(pl.read_parquet_metadata(tmp_path / "predictions_test.parquet")["labels"])
     assert list(config.id2label.values()) == names
     assert AutoModelForSequenceClassification.from_pretrained(tmp_path).config.num_labels == len(names)
     assert not list(tmp_path.rglob("training_args.bin"))
+
+
+def test_threshold_and_temperature_of_validation_decide_on_test_and_travel_with_the_model(
+    pretrained, tmp_path, capsys
+):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("C03C,A10A\nR03A,N02A\nB01A,X\n".replace("X", "M01A"), encoding="utf-8")
+    fitted = {"tune_threshold": True, "fit_temperature": True, "ddi_pairs": pairs, "num_train_epochs": 8}
+    run_finetuning.main(options("medication_recommendation", pretrained, tmp_path / "out", **fitted))
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    decision = content["decision"]["model"]
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert {"temperature": config.temperature, "threshold": config.decision_threshold} == decision
+    assert decision["temperature"] == content["calibration"]["fitted_temperature"] != 1.0
+    _, probabilities, labels = read_predictions(tmp_path / "out", "validation")
+    assert fit_temperature(probabilities, labels) == pytest.approx(1.0, abs=1e-3), "the files are scaled"
+    assert decision["threshold"] == tune_task_threshold("medication_recommendation", probabilities, labels)
+    _, probabilities, labels = read_predictions(tmp_path / "out", "test")
+    found = task_metrics("medication_recommendation", probabilities, labels, threshold=decision["threshold"])
+    saved = content["test"]["model"]
+    assert {name: saved[name] for name in found} == pytest.approx(found, abs=1e-9)
+    assert saved.keys() - found.keys() == {"ddi_rate", "ddi_rate_prescribed"}
+    assert 0 < saved["ddi_rate_prescribed"] < 1
+    assert content["ddi_pairs"] == {"pairs": 3, "pairs_without_label": 1, "pairs_within_label": 0}
+    assert "--ddi_pairs: 3 pairs, 1 pairs without label" in capsys.readouterr().out
 
 
 def test_predictions_stand_beside_the_right_labels(pretrained, tmp_path):
@@ -147,6 +183,9 @@ def test_two_processes_predict_every_target_once(pretrained, tmp_path):
         ({"baseline": "linear"}, "--model and --baseline exclude each other"),
         ({"text_model": "bert"}, "--text_model has no place beside --model"),
         ({"model": "none", "baseline": "oracle"}, "unknown baseline"),
+        ({"model": "none", "baseline": "linear", "text_hidden_size": 8}, "no such part: --text_hidden_size"),
+        ({"text_hidden_size": 8, "code_hidden_size": 8}, "sizes are used: --code_hidden_size, --text_hidden"),
+        ({"task": "medication_recommendation", "ddi_pairs": "nowhere"}, "interacting pairs is missing"),
     ],
 )
 def test_mistakes_are_one_clear_line(change, message, pretrained, tmp_path, capsys):
@@ -160,7 +199,13 @@ def test_mistakes_are_one_clear_line(change, message, pretrained, tmp_path, caps
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"task": "prognosis"}, "icd_coding"), ({"training_ratio": 2}, "(0, 1]")]
+    ("change", "message"),
+    [
+        ({"task": "prognosis"}, "icd_coding"),
+        ({"training_ratio": 2}, "(0, 1]"),
+        ({"model": "none", "text_max_length": 2}, "--text_max_length; received 2, expected at least 8"),
+        ({"output_dir": __file__}, "--output_dir; received a file, expected a folder"),
+    ],
 )
 def test_an_impossible_value_is_a_usage_error(change, message, pretrained, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:

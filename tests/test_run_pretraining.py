@@ -76,6 +76,9 @@ def test_the_metrics_stand_beside_the_frequency_prior(finished):
             recalls = [content[split]["model"][f"{path}_{name}"] for name in run_pretraining.METRIC_NAMES]
             assert recalls == sorted(recalls)
     assert any("eval_loss" in entry for entry in content["history"])
+    counters = content["tokenizer"]
+    assert {split: counts["visits"] for split, counts in counters.items()} == content["visits"]
+    assert counters["train"]["unknown"] == counters["train"]["truncated_codes"] == 0
 
 
 def test_no_word_of_a_note_and_no_visit_is_named_in_the_results(finished):

@@ -15,6 +15,7 @@ from modeling_medm_plm import (
     MedMPLMForMedicationRecommendation,
     MedMPLMForPreTraining,
     MedMPLMForReadmissionPrediction,
+    MedMPLMForTokenClassification,
     MedMPLMModel,
 )
 from tiny_models import NODE_PARENTS, build, tiny_config, visit_inputs
@@ -26,6 +27,7 @@ HEADS = (
     MedMPLMForReadmissionPrediction,
     MedMPLMForICDCoding,
     MedMPLMForMedicationRecommendation,
+    MedMPLMForTokenClassification,
 )
 
 STRANGER = """
@@ -67,8 +69,8 @@ def test_every_saved_folder_names_all_auto_classes(model_class, tmp_path):
         module, name = reference.split(".")
         assert (tmp_path / f"{module}.py").exists()
         assert f"class {name}(" in (tmp_path / f"{module}.py").read_text()
-    task = {MedMPLMModel, MedMPLMForPreTraining}
-    expected = MedMPLMForICDCoding if model_class in task else model_class
+    others = {MedMPLMModel, MedMPLMForPreTraining, MedMPLMForTokenClassification}
+    expected = MedMPLMForICDCoding if model_class in others else model_class
     assert auto_map["AutoModelForSequenceClassification"].endswith(f".{expected.__name__}")
 
 

@@ -46,7 +46,8 @@ def build(model_class, seed: int = 0, **fields):
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.3)
     base = getattr(model, "model", model)
-    base.set_ontology(NODE_PARENTS)
+    if getattr(base, "code_model", base) is not None:  # a tagger has no codes
+        base.set_ontology(NODE_PARENTS)
     return model.eval()
 
 

@@ -7,13 +7,12 @@ and counts 0, as in scikit-learn; counted as 1, rare labels would fill the mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from medm_plm.errors import InputError
-from medm_plm.metrics.checks import BoolArray, FloatArray
+from medm_plm.metrics.checks import BoolArray
 
 
 class Counts(NamedTuple):
@@ -70,21 +69,22 @@ def jaccard(counts: Counts, empty: float) -> np.ndarray:
     return _ratio(counts.true_positives, union, empty)
 
 
-def f1_of_mean_precision_and_recall(counts: Counts) -> float:
+def f1_of_mean_precision_and_recall(counts: Counts) -> np.ndarray:
     """F1 computed from precision and recall that were averaged over labels first.
 
     The macro F1 of CAML (Mullenbach et al., 2018), which differs from the mean of the F1 of each label.
 
     Args:
-        counts (`Counts` of shape `(labels,)`): counts of each label; an undefined precision or recall counts
-            0.
+        counts (`Counts` of shape `(..., labels)`): counts of each label; an undefined precision or recall
+            counts 0.
 
     Returns:
-        The F1; 0 if nothing was right.
+        The F1 in the shape of the counts without their last axis; 0 if nothing was right.
     """
-    precision = _ratio(counts.true_positives, counts.true_positives + counts.false_positives, 0.0).mean()
-    recall = _ratio(counts.true_positives, counts.true_positives + counts.false_negatives, 0.0).mean()
-    return float(_ratio(2 * precision * recall, precision + recall, 0.0))
+    found = counts.true_positives
+    precision = _ratio(found, found + counts.false_positives, 0.0).mean(axis=-1)
+    recall = _ratio(found, found + counts.false_negatives, 0.0).mean(axis=-1)
+    return _ratio(2 * precision * recall, precision + recall, 0.0)
 
 
 def interaction_rate(predicted: BoolArray, interacting: BoolArray) -> float:
@@ -114,25 +114,6 @@ def interaction_rate(predicted: BoolArray, interacting: BoolArray) -> float:
     together = predicted.T.astype(np.float64) @ predicted.astype(np.float64)
     pairs = np.triu(together, k=1)
     return float(_ratio((pairs * table.astype(np.bool_)).sum(), pairs.sum(), 0.0))
-
-
-def tune_threshold(
-    probabilities: FloatArray,
-    labels: BoolArray,
-    metric: Callable[[FloatArray, BoolArray, float], float],
-) -> float:
-    """Choose the threshold that serves a metric best; meant for validation data, never for test data.
-
-    Args:
-        probabilities (`np.ndarray`): predicted probabilities.
-        labels (`np.ndarray` of the same shape): what really happened.
-        metric (`Callable`): function of probabilities, labels and threshold; higher is better.
-
-    Returns:
-        The best of 0.05, 0.10 ... 0.95, the lowest of them in a tie.
-    """
-    candidates = [round(0.05 * step, 2) for step in range(1, 20)]
-    return max(candidates, key=lambda threshold: metric(probabilities, labels, threshold))
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float) -> np.ndarray:

@@ -88,8 +88,50 @@ def precision_at_k(scores: FloatArray, relevant: BoolArray, k: int) -> float:
     Returns:
         The mean precision.
     """
-    top = np.argsort(-scores, axis=-1, kind="stable")[:, :k]
-    return float(np.take_along_axis(relevant, top, axis=-1).mean())
+    return float(np.take_along_axis(relevant, highest(scores, k), axis=-1).mean())
+
+
+def highest(scores: FloatArray, k: int) -> np.ndarray:
+    """Find the `k` labels of each visit with the highest scores; of equal scores the lower index comes first.
+
+    Args:
+        scores (`np.ndarray` of shape `(visits, labels)`): any scores.
+        k (`int`): labels taken from each visit; all of them if there are fewer.
+
+    Returns:
+        Indices `(visits, k)`, best first.
+    """
+    num_labels = scores.shape[1]
+    if k >= num_labels:
+        return np.argsort(-scores, axis=1, kind="stable")
+    # The k highest scores are separated without sorting the others, then whoever shares the lowest of
+    # them is served in the order of the labels.
+    least = np.partition(scores, num_labels - k, axis=1)[:, [num_labels - k]]
+    above, equal = scores > least, scores == least
+    left = k - above.sum(axis=1, keepdims=True)
+    chosen = above | (equal & (np.cumsum(equal, axis=1) <= left))
+    labels = np.nonzero(chosen)[1].reshape(-1, k)
+    order = np.argsort(-np.take_along_axis(scores, labels, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(labels, order, axis=1)
+
+
+def auroc_of_all(scores: FloatArray, relevant: BoolArray) -> float:
+    """Area under the ROC curve of one long ranking; the same as `rank_auroc`, without sorting all of it.
+
+    Args:
+        scores (`np.ndarray` of any shape): any scores, higher for more likely.
+        relevant (`np.ndarray` of the same shape): True at positives.
+
+    Returns:
+        Area, NaN where all items are positive or none is.
+    """
+    positives, negatives = np.sort(scores[relevant]), scores[~relevant]
+    if not positives.size or not negatives.size:
+        return float("nan")
+    negatives = np.sort(negatives)  # the look-ups below then walk through memory in order
+    beaten = np.searchsorted(negatives, positives, "left").sum()
+    shared = np.searchsorted(negatives, positives, "right").sum() - beaten
+    return float((beaten + shared / 2) / (positives.size * negatives.size))
 
 
 def mean_of_defined(values: FloatArray) -> tuple[float, int]:

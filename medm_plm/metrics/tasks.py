@@ -22,6 +22,7 @@ from medm_plm.metrics.agreement import (
 from medm_plm.metrics.calibration import expected_calibration_error
 from medm_plm.metrics.checks import BoolArray, FloatArray, check_probabilities_and_labels
 from medm_plm.metrics.ranking import (
+    auroc_of_all,
     average_precision,
     mean_of_defined,
     precision_at_k,
@@ -53,8 +54,8 @@ def medication_recommendation_metrics(
         `jaccard_samples`, `f1_samples`, `prauc_samples` (average precision), `auroc_samples`,
         `label_accuracy` (of single labels, at 0.5), `num_medications_predicted` and
         `num_medications_prescribed` (means), `num_targets`, `num_targets_unranked` (visits with all or none
-        of the medications, which leave nothing to rank and are left out of the two areas), and `ddi_rate` if
-        `interactions` are given.
+        of the medications, which leave nothing to rank and are left out of the two areas), and if
+        `interactions` are given `ddi_rate` of what is predicted and `ddi_rate_prescribed` of what was given.
 
     Raises:
         InputError: if the arrays are no probabilities and labels of one shape.
@@ -78,6 +79,7 @@ def medication_recommendation_metrics(
     }
     if interactions is not None:
         metrics["ddi_rate"] = interaction_rate(predicted, interactions)
+        metrics["ddi_rate_prescribed"] = interaction_rate(true, interactions)
     return metrics
 
 
@@ -142,8 +144,8 @@ def icd_coding_metrics(
     return {
         "f1_micro": float(f1(of_all, empty=0.0)),
         "f1_macro": float(f1(of_labels, empty=0.0).mean()),
-        "f1_macro_caml": f1_of_mean_precision_and_recall(of_labels),
-        "auroc_micro": float(rank_auroc(scores.reshape(1, -1), true.reshape(1, -1))[0]),
+        "f1_macro_caml": float(f1_of_mean_precision_and_recall(of_labels)),
+        "auroc_micro": auroc_of_all(scores, true),
         "auroc_macro": auroc_macro,
         **{f"precision_at_{k}": precision_at_k(scores, true, k) for k in _PRECISION_CUTOFFS},
         "jaccard_micro": float(jaccard(of_all, empty=0.0)),

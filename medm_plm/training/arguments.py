@@ -5,16 +5,25 @@ What the library's `TrainingArguments` already offers is not repeated here. The 
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from transformers import TrainingArguments
 
+from medm_plm.data.ner import FORMATS
 from medm_plm.data.tasks import CURRENT_NOTES, MEDICATION_WINDOWS
 from medm_plm.errors import InputError
+from medm_plm.rivals.configuration import ARCHITECTURE_NAMES, OWN_ARCHITECTURE
 
 CHECKPOINT_FOLDER = "checkpoints"
 CACHE_DTYPES = ("float16", "bfloat16", "float32")
+
+TEXT_SIZES = (
+    *("text_vocab_size", "text_hidden_size", "text_num_hidden_layers"),
+    *("text_num_attention_heads", "text_max_length"),
+)
+CODE_SIZES = ("code_hidden_size", "code_num_hidden_layers", "code_num_attention_heads")
+_LEAST_SIZES = {"text_max_length": 8}  # [CLS], [SEP] and a few words
 
 
 @dataclass
@@ -94,6 +103,10 @@ class RunArguments(TrainingArguments):
             received = self.frozen_text_cache_gb
             raise InputError("option --frozen_text_cache_gb", received=received, expected="0 or more")
         self.run_dir = Path(self.output_dir)
+        found = next((place for place in (self.run_dir, *self.run_dir.parents) if place.exists()), None)
+        if found is not None and not found.is_dir():
+            received = "a file" if found == self.run_dir else f"a place below the file {found}"
+            raise InputError("option --output_dir", received=received, expected="a folder, which may be new")
         self.output_dir = str(self.run_dir / CHECKPOINT_FOLDER)
         if self.disable_tqdm is None:
             self.disable_tqdm = not sys.stderr.isatty()
@@ -106,6 +119,7 @@ class ModelArguments:
     paper's.
 
     Args:
+        architecture (`str`, defaults to `medm_plm`): the model, or a rival of `medm_plm.rivals`.
         text_model (`str`, *optional*): folder or Hub id of a published text encoder with its tokenizer.
             Without it a small BERT starts from random weights and its WordPiece vocabulary is learnt from the
             training notes.
@@ -118,8 +132,17 @@ class ModelArguments:
         num_frozen_text_layers (`int`, *optional*): text layers, from the first, that are not trained, with
             the embeddings; 0 trains everything. A new text encoder is trained as a whole by default.
         text_pooling (`str`, *optional*): visit-level state of the note, `cls` or `mean`.
+        max_note_chunks (`int`, *optional*): notes are read up to this many chunks, each of which the text
+            encoder reads by itself; 1 by default.
+        chunk_length (`int`, *optional*): tokens of a chunk; 512 by default, or what the text encoder reads if
+            that is less. More for an encoder of long texts.
+        classifier (`str`, *optional*): head of ICD coding and medication prediction, `mlp` or
+            `label_attention`.
     """
 
+    architecture: str = field(
+        default=OWN_ARCHITECTURE, metadata={"help": "the model, or a rival", "choices": ARCHITECTURE_NAMES}
+    )
     text_model: str | None = field(
         default=None, metadata={"help": "folder or Hub id of a published text encoder"}
     )
@@ -143,6 +166,21 @@ class ModelArguments:
         default=None, metadata={"help": "first text layers kept as they are"}
     )
     text_pooling: str | None = field(default=None, metadata={"help": "cls or mean"})
+    max_note_chunks: int | None = field(
+        default=None, metadata={"help": "chunks up to which a note is read, 1 by default"}
+    )
+    chunk_length: int | None = field(
+        default=None, metadata={"help": "tokens of a chunk, at most 512 by default"}
+    )
+    classifier: str | None = field(
+        default=None, metadata={"help": "icd_coding, medication_prediction: mlp or label_attention"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in (*TEXT_SIZES, *CODE_SIZES):
+            least, value = _LEAST_SIZES.get(name, 1), getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"option --{name}", received=value, expected=f"at least {least}")
 
 
 @dataclass
@@ -173,11 +211,17 @@ class PretrainingArguments:
 
 
 TASK_NAMES = ("medication_recommendation", "readmission", "icd_coding", "medication_prediction", "mortality")
+NER_TASK = "ner"
+"""Named entity recognition, which reads a corpus of sentences (`NerArguments`) and no prepared folder."""
+NER_ENCODERS = ("text", "none")
 TASKS_OF_OPTION = {
     "label_file": ("icd_coding",),
     "split_ids": ("icd_coding",),
     "medication_window": ("medication_recommendation", "medication_prediction"),
     "current_note": ("medication_recommendation",),
+    "ddi_pairs": ("medication_recommendation",),
+    "tune_threshold": TASK_NAMES,
+    "fit_temperature": TASK_NAMES,
 }
 """The tasks for which an option means something; given for another task it is an error."""
 
@@ -187,8 +231,8 @@ class FinetuningArguments:
     """Which task is learnt, from what.
 
     Args:
-        task (`str`): one of `TASK_NAMES`.
-        data (`str`): folder written by `run_preparation.py`.
+        task (`str`): one of `TASK_NAMES`, or `ner`.
+        data (`str`): folder written by `run_preparation.py`; every task needs it but `ner`, which has none.
         model (`str`, defaults to `none`): folder of a model written by `run_pretraining.py`; `none` builds a
             new one (fresh code encoder, text encoder by `--text_model`), to measure what pre-training gives.
         baseline (`str`, *optional*): run this baseline instead of MedM-PLM.
@@ -205,12 +249,20 @@ class FinetuningArguments:
             visit itself: nothing, `admission_sections`, or `full`, which leaks the answer.
         max_visits (`int`, defaults to 10): longer patients are cut to their most recent visits (medication
             recommendation).
+        tune_threshold (`bool`, defaults to False): choose the probability from which a label counts as
+            predicted on the validation split, in place of the task's own (0.3, or 0.5 in coding).
+        fit_temperature (`bool`, defaults to False): divide logits by a temperature fitted on the validation
+            split before they become the probabilities of metrics and prediction files.
+        ddi_pairs (`str`, *optional*): file with pairs of interacting medications, for `ddi_rate` (medication
+            recommendation).
         pretrained_on_other_data (`bool`, defaults to False): go on with a model whose pre-training used
             another prepared folder; true only if none of the patients held out here can be in it.
     """
 
-    task: str = field(metadata={"help": "the task", "choices": TASK_NAMES})
-    data: str = field(metadata={"help": "folder written by run_preparation.py"})
+    task: str = field(metadata={"help": "the task", "choices": (*TASK_NAMES, NER_TASK)})
+    data: str | None = field(
+        default=None, metadata={"help": "folder written by run_preparation.py (every task but ner)"}
+    )
     model: str = field(default="none", metadata={"help": "folder of a pre-trained model, or none"})
     baseline: str | None = field(
         default=None, metadata={"help": "frequency, linear_text, linear_codes or linear"}
@@ -242,11 +294,26 @@ class FinetuningArguments:
     max_visits: int = field(
         default=10, metadata={"help": "medication_recommendation: most recent visits kept"}
     )
+    tune_threshold: bool = field(
+        default=False, metadata={"help": "choose the decision threshold on the validation split"}
+    )
+    fit_temperature: bool = field(
+        default=False, metadata={"help": "scale probabilities by a temperature fitted on validation"}
+    )
+    ddi_pairs: str | None = field(
+        default=None,
+        metadata={"help": "medication_recommendation: file with pairs of interacting ATC codes, one a line"},
+    )
     pretrained_on_other_data: bool = field(
         default=False, metadata={"help": "the model has not seen these patients, though its data were others"}
     )
 
     def __post_init__(self) -> None:
+        if (self.data is None) != (self.task == NER_TASK):
+            raise InputError(
+                f"option --data {'is missing' if self.data is None else 'has no place in task ner'}",
+                expected="the folder that run_preparation.py wrote" if self.data is None else "--ner_train",
+            )
         if not 0.0 < self.training_ratio <= 1.0:
             raise InputError(
                 "option --training_ratio", received=self.training_ratio, expected="a share in (0, 1]"
@@ -262,3 +329,56 @@ class FinetuningArguments:
                 raise InputError(
                     f"option --{name}", received=getattr(self, name), expected=f"at least {least}"
                 )
+
+
+@dataclass
+class NerArguments:
+    """Which corpus named entity recognition learns from, and what reads it.
+
+    Args:
+        ner_train (`list[str]`, *optional*), ner_validation (`list[str]`, *optional*), ner_test (`list[str]`,
+            *optional*): files or folders of labelled sentences. Without `ner_validation` a tenth of the
+            training documents is split off.
+        ner_format (`str`, defaults to `auto`): `iob2` (a word and its label a line), `i2b2` (`.txt` and
+            `.con` files), or `auto`.
+        ner_encoder (`str`, defaults to `text`): the BiLSTM reads the states of the `text` encoder, or with
+            `none` token embeddings of its own; `--text_model` then gives the tokenizer alone.
+        ner_hidden_size (`int`, *optional*): width of either direction of the BiLSTM.
+        ner_max_length (`int`, *optional*): longest sentence in tokens, longer ones are cut into windows; the
+            limit of the text encoder by default.
+    """
+
+    ner_train: list[str] | None = field(default=None, metadata={"help": "ner: training files or folders"})
+    ner_validation: list[str] | None = field(
+        default=None, metadata={"help": "ner: validation files or folders; else a tenth of the training data"}
+    )
+    ner_test: list[str] | None = field(default=None, metadata={"help": "ner: test files or folders"})
+    ner_format: str = field(default="auto", metadata={"help": "ner: form of the files", "choices": FORMATS})
+    ner_encoder: str = field(
+        default="text",
+        metadata={"help": "ner: what the BiLSTM reads, the text encoder or none", "choices": NER_ENCODERS},
+    )
+    ner_hidden_size: int | None = field(
+        default=None, metadata={"help": "ner: width of either direction of the BiLSTM"}
+    )
+    ner_max_length: int | None = field(
+        default=None, metadata={"help": "ner: longest sentence in tokens; longer ones are cut into windows"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("ner_hidden_size", "ner_max_length"):
+            if getattr(self, name) is not None and getattr(self, name) < 3:
+                raise InputError(f"option --{name}", received=getattr(self, name), expected="at least 3")
+
+    def refuse_for(self, task: str) -> None:
+        """Refuse every option of this class for a task that does not read it.
+
+        Args:
+            task (`str`): another task than `ner`.
+
+        Raises:
+            InputError: naming the first option that was given.
+        """
+        for name, default in ((option.name, option.default) for option in fields(self)):
+            if getattr(self, name) != default:
+                raise InputError(f"option --{name} has no place in task {task}", expected=NER_TASK)

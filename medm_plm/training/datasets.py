@@ -61,11 +61,11 @@ def tokenize_visits(
         description (`str`): caption of the progress bar.
 
     Returns:
-        One example for each visit: `example_id`, `input_ids` (words), `code_input_ids`, `code_token_type_ids`
-        (codes), without padding.
+        One example for each visit: `example_id`, `input_ids` (words, chunk after chunk), `code_input_ids`,
+        `code_token_type_ids` (codes), without padding.
     """
     examples = []
-    processor.code_tokenizer.reset_statistics()
+    before = dict(processor.code_tokenizer.statistics)
     slices = visits.iter_slices(VISITS_PER_CALL)
     num_calls = math.ceil(len(visits) / VISITS_PER_CALL)
     for part in logging.tqdm(slices, desc=description, total=num_calls, leave=False):
@@ -83,7 +83,8 @@ def tokenize_visits(
             strict=True,
         )
         examples += [_example(*row) for row in rows]
-    logger.info("%s: %s", description, dict(processor.code_tokenizer.statistics))
+    after = processor.code_tokenizer.statistics
+    logger.info("%s: %s", description, {name: after[name] - count for name, count in before.items()})
     return examples
 
 

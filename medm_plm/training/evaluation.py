@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import EvalPrediction
 
 from medm_plm import metrics
@@ -70,6 +71,64 @@ def prior_metrics(code_counts: np.ndarray, examples: Sequence[Mapping[str, Any]]
     return metrics.hidden_code_metrics(metrics.frequency_prior_places(code_counts, labels), "prior")
 
 
+def example_losses(logits: Any, labels: torch.Tensor, pretraining_target: str = "masked") -> torch.Tensor:
+    """Take the loss of a batch apart, so that it can be put together over all batches and processes.
+
+    A mean over batches depends on how the examples are cut into batches, as the last batch is smaller and
+    masked codes are not equally many in each. The sum of these losses, divided by that of their weights, is
+    what the model's own loss says of all examples as one batch.
+
+    Args:
+        logits (`torch.FloatTensor` of shape `(batch, labels)` or `(batch, visits, labels)`, or a `tuple` of
+            T2C and C2C scores): what the model returned.
+        labels (`torch.Tensor`): as the model takes them.
+        pretraining_target (`str`, defaults to `"masked"`): `"masked"` or `"all"`, for T2C and C2C scores.
+
+    Returns:
+        `torch.DoubleTensor` of shape `(batch, 2)`, loss and weight: the number of hidden codes of a visit,
+        or 1; 0 for a patient without a target.
+    """
+    if isinstance(logits, tuple):
+        parts = [_losses_of_codes(scores, labels, pretraining_target) for scores in logits]
+        return torch.stack([sum(part[:, 0] for part in parts), parts[0][:, 1]], dim=1)
+    truth = labels.to(logits.device).view_as(logits)
+    is_target = (truth != IGNORED_LABEL).all(dim=-1)  # (batch,) or (batch, visits)
+    losses = binary_cross_entropy_with_logits(
+        logits.float(), truth.clamp(min=0).float(), reduction="none"
+    ).mean(dim=-1)
+    rows = len(logits), -1
+    losses, is_target = (losses * is_target).view(rows), is_target.view(rows)
+    num_targets = is_target.sum(dim=-1)
+    losses = losses.double().sum(dim=-1) / num_targets.clamp(min=1)
+    return torch.stack([losses, (num_targets > 0).double()], dim=1)
+
+
+def _losses_of_codes(scores: torch.Tensor, labels: torch.Tensor, pretraining_target: str) -> torch.Tensor:
+    hidden = labels != IGNORED_LABEL  # (batch, codes)
+    places = labels.clamp(min=0)
+    if pretraining_target == "masked":
+        chosen = scores.float().log_softmax(dim=-1).gather(1, places).double()
+        return torch.stack([-(chosen * hidden).sum(dim=1), hidden.sum(dim=1)], dim=1)
+    targets = torch.zeros_like(scores, dtype=torch.float32)
+    targets = targets.scatter_reduce(1, places, hidden.float(), reduce="amax")
+    losses = binary_cross_entropy_with_logits(scores.float(), targets, reduction="none").double().mean(dim=1)
+    return torch.stack([losses, torch.ones_like(losses)], dim=1)
+
+
+def mean_loss(parts: Sequence[torch.Tensor]) -> float:
+    """Put together what `example_losses` took apart.
+
+    Args:
+        parts (`Sequence[torch.Tensor]`): losses and weights, `(examples, 2)` each.
+
+    Returns:
+        The weighted mean; 0 where nothing has a weight, as the models have it.
+    """
+    rows = np.concatenate([np.zeros((0, 2)), *(part.cpu().numpy() for part in parts)])
+    total, weight = (math.fsum(column) for column in rows.T)  # exact, so that the order does not matter
+    return total / max(weight, 1.0)
+
+
 def target_rows(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Turn the scores of a task head into probabilities of the targets.
 
@@ -89,18 +148,21 @@ def target_rows(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
     return probabilities.astype(np.float32), truth[is_target].astype(np.int64)
 
 
-def task_metrics(task: str, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def task_metrics(
+    task: str, probabilities: np.ndarray, labels: np.ndarray, **options: Any
+) -> dict[str, float]:
     """Metrics of section 9 of the method for one task.
 
     Args:
         task (`str`): name of the task.
         probabilities (`np.ndarray` of shape `(targets, labels)`): predictions.
         labels (`np.ndarray` of shape `(targets, labels)`): 0 or 1.
+        options: further arguments of the metrics, `threshold` for instance.
 
     Returns:
         Name and value of each metric.
     """
-    return metrics.METRICS_OF_TASK[task](probabilities, labels)
+    return metrics.METRICS_OF_TASK[task](probabilities, labels, **options)
 
 
 def metrics_function(task: str) -> Callable[[EvalPrediction], dict[str, float]]:
@@ -118,12 +180,13 @@ def run_facts(prepared_visits: Path, seed: int) -> dict[str, Any]:
     with prepared_visits.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
+    return {"seed": seed, "data_sha256": digest.hexdigest(), "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers of a result."""
     packages = ("torch", "transformers", "tokenizers", "numpy")
-    return {
-        "seed": seed,
-        "data_sha256": digest.hexdigest(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-    }
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -88,11 +88,14 @@ def add_prefix_states(
     """
     _require_prefix(model)
     visits = list(visits)
-    names = [note_name(visit["input_ids"]) for visit in visits]
+    names = [note_name(visit["input_ids"], model.config) for visit in visits]
     notes = {name: visit["input_ids"] for name, visit in zip(names, visits, strict=True)}
     dtype = getattr(torch, options.dtype)
     folder = Path(options.folder) / prefix_fingerprint(model, dtype)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _not_writable(folder, error) from None
     remove_damaged(folder, options.process_index, options.num_processes)
     options.wait_for_all()
     kept = open_states(folder)
@@ -158,6 +161,15 @@ def _within_limits(
     return chosen
 
 
+def _not_writable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"the frozen text cache cannot be written: {error.strerror or 'the disk took no more data'}",
+        file=folder,
+        remedy="make room and start the same command again, which keeps what is there; or choose a size by "
+        "--frozen_text_cache_gb",
+    )
+
+
 def _fill(
     model: Any, notes: Mapping[str, np.ndarray], folder: Path, padding_id: int, options: CacheOptions
 ) -> None:
@@ -169,6 +181,9 @@ def _fill(
     parts = compute_states(model, notes, padding_id, getattr(torch, options.dtype), BYTES_PER_FILE)
     with logging.tqdm(total=len(notes), desc="frozen text layers", leave=False) as progress:
         for part in parts:
-            write_states(folder, part)
+            try:
+                write_states(folder, part)
+            except OSError as error:
+                raise _not_writable(folder, error) from None
             progress.update(len(part))
     model.text_model.to(home)

@@ -53,9 +53,19 @@ def prefix_fingerprint(model: Any, dtype: torch.dtype) -> str:
     return digest.hexdigest()[:32]
 
 
-def note_name(input_ids: Sequence[int] | np.ndarray) -> str:
-    """Name a note by its token ids: another tokenizer or another text makes another name."""
-    return hashlib.sha256(np.asarray(input_ids, dtype=np.int32).tobytes()).hexdigest()[:32]
+def note_name(input_ids: Sequence[int] | np.ndarray, config: Any) -> str:
+    """Name a note by its token ids, and by where it is cut if it has several chunks.
+
+    Another tokenizer or another text makes another name; a note of one chunk is the same for all models.
+
+    Args:
+        input_ids (`Sequence[int]`): ids of the note.
+        config (`MedMPLMConfig`): the length of chunks.
+    """
+    digest = hashlib.sha256(np.asarray(input_ids, dtype=np.int32).tobytes())
+    if config.max_note_chunks > 1 and len(input_ids) > config.chunk_length:
+        digest.update(f"chunks of {config.chunk_length}".encode())
+    return digest.hexdigest()[:32]
 
 
 def bytes_per_token(model: Any, dtype: torch.dtype) -> int:

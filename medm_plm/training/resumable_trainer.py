@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,9 @@ from medm_plm.training.interruption import Interruption
 from medm_plm.training.step_callback import StepCallback
 
 logger = logging.get_logger(__name__)
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust name an error of the operating system."""
 
 
 class ResumableTrainer(LengthGroupingMixin, Trainer):
@@ -244,15 +248,15 @@ class ResumableTrainer(LengthGroupingMixin, Trainer):
         """Turn a full or read-only disk into one line; older checkpoints are untouched."""
         try:
             yield
-        except (OSError, SafetensorError, RuntimeError) as error:
+        except Exception as error:
+            if not is_writing_error(error) and not isinstance(error, RuntimeError):
+                raise
             if self.args.process_index > 0:  # most often because the main process has given up
                 logger.warning(f"process {self.args.process_index}: stopped while saving")
                 raise SystemExit(1) from error
-            if isinstance(error, RuntimeError) and not is_writing_error(error):
+            if not is_writing_error(error):
                 raise
-            reason = (
-                os.strerror(error.errno) if getattr(error, "errno", None) else "the disk took no more data"
-            )
+            reason = reason_of(error)
             raise InputError(
                 f"it cannot be written: {reason}",
                 file=place,
@@ -260,6 +264,20 @@ class ResumableTrainer(LengthGroupingMixin, Trainer):
             ) from None
 
 
-def is_writing_error(error: RuntimeError) -> bool:
-    """Tell whether PyTorch, which has no error of its own for it, could not write a file."""
-    return any(word in str(error) for word in ("PytorchStreamWriter", "iostream", "unexpected pos"))
+def is_writing_error(error: Exception) -> bool:
+    """Tell whether a file could not be written; only Python itself has an error of its own for it."""
+    if isinstance(error, OSError | SafetensorError):
+        return True
+    if type(error) is Exception:  # tokenizers
+        return _OS_ERROR.search(str(error)) is not None
+    if isinstance(error, RuntimeError):  # PyTorch
+        return any(word in str(error) for word in ("PytorchStreamWriter", "iostream", "unexpected pos"))
+    return False
+
+
+def reason_of(error: Exception) -> str:
+    """Say in the words of the operating system why a file could not be written, if they are known."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    number = _OS_ERROR.search(str(error))
+    return "the disk took no more data" if number is None else os.strerror(int(number[1]))

@@ -34,6 +34,7 @@ _FREE_OPTIONS = frozenset(
     (
         *("output_dir", "resume_from_checkpoint", "save_total_limit", "data"),
         *("frozen_text_cache", "frozen_text_cache_gb"),
+        *("tune_threshold", "fit_temperature", "ddi_pairs"),
         *("probe_shuffled_modalities", "disable_tqdm", "report_to", "run_name", "project", "push_to_hub"),
         *("local_rank", "ddp_timeout", "skip_memory_metrics", "torch_empty_cache_steps"),
     )

@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from medm_plm.training.arguments import RunArguments
+from medm_plm.training.cpu_attention import prepare_for_training_on_cpu
 from medm_plm.training.datasets import ExampleDataset
+from medm_plm.training.evaluation import example_losses, mean_loss
 from medm_plm.training.resumable_trainer import ResumableTrainer
 
 TEXT_ENCODER_NAME = "text_model"  # attribute of `MedMPLMModel`
@@ -39,6 +42,8 @@ class EpochCallback(TrainerCallback):
 class MedMPLMTrainer(ResumableTrainer):
     """`ResumableTrainer` with the epoch in each example and a learning rate of its own for the text encoder.
 
+    Its evaluation loss is that of all examples as one batch, which the library's mean over batches is not.
+
     Args:
         train_examples (`Sequence[dict]`, *optional*), eval_examples (`Sequence[dict]`, *optional*): tokenised
             examples (see `medm_plm.training.datasets`).
@@ -64,6 +69,8 @@ class MedMPLMTrainer(ResumableTrainer):
             callbacks=callbacks,
             **kwargs,
         )
+        if args.device.type == "cpu" and self.model is not None:
+            prepare_for_training_on_cpu(self.model)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Build the optimizer and give the text encoder its own learning rate if one is set."""
@@ -74,6 +81,31 @@ class MedMPLMTrainer(ResumableTrainer):
             text = {id(parameter) for name, parameter in named if TEXT_ENCODER_NAME in name.split(".")}
             split_groups(optimizer, text, self.args.text_learning_rate)
         return optimizer
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
+        """Evaluate or predict; the loss depends neither on batches and their order nor on processes."""
+        self._example_losses: list[torch.Tensor] = []
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        if (name := f"{metric_key_prefix}_loss") in output.metrics:
+            output.metrics[name] = mean_loss(self._example_losses)
+        return output
+
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[Any, Any, Any]:
+        """Predict a batch, and note the loss of each of its examples."""
+        loss, logits, labels = super().prediction_step(model, inputs, False, *args, **kwargs)
+        if labels is not None:
+            target = self.accelerator.unwrap_model(model).config.pretraining_target
+            losses = example_losses(logits, labels, target)
+            # Leaves out what is repeated so that all processes have batches of one size.
+            self._example_losses.append(self.accelerator.gather_for_metrics(losses))
+        return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)

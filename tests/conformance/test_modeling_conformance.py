@@ -1,8 +1,8 @@
 """Our models pass the library's common model tests.
 
-Three groups, because the shapes of their inputs differ: the code encoder alone, everything that reads one
-visit, and medication recommendation, which reads the visits of a patient. What a group switches off stands at
-its class, with the reason.
+Four groups, because the shapes of their inputs differ: the code encoder alone, everything that reads one
+visit, the tagger, which reads its note alone, and medication recommendation, which reads the visits of a
+patient. What a group switches off stands at its class, with the reason.
 """
 
 import copy
@@ -22,6 +22,7 @@ from modeling_medm_plm import (
     MedMPLMForMedicationRecommendation,
     MedMPLMForPreTraining,
     MedMPLMForReadmissionPrediction,
+    MedMPLMForTokenClassification,
     MedMPLMModel,
 )
 
@@ -172,6 +173,24 @@ class VisitModelConformance(ModelConformance, unittest.TestCase):
             return {"labels": labels}
         axes = (BATCH,) if model_class is MedMPLMForReadmissionPrediction else (BATCH, LABELS)
         return {"labels": torch.ones(axes)}
+
+
+class SentenceModelConformance(ModelConformance, unittest.TestCase):
+    """The tagger, which reads notes without codes."""
+
+    all_model_classes = (MedMPLMForTokenClassification,)
+    _is_composite = True
+    config = staticmethod(tiny_config)
+    hidden_size, num_attention_heads = TEXT_HIDDEN, 4
+    num_hidden_states_types = 1
+
+    def inputs(self):
+        return note_inputs(BATCH)
+
+    def labels(self, model_class):
+        labels = torch.full((BATCH, WORDS), -100)
+        labels[:, 1:-1] = 1
+        return {"labels": labels}
 
 
 class PatientModelConformance(ModelConformance, unittest.TestCase):

@@ -3,15 +3,16 @@
 import random
 from datetime import date, timedelta
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from medm_plm.data import finishing
+from medm_plm.data import checking, finishing, leakage
 from medm_plm.data.checking import check_folder
 from medm_plm.data.finishing import DUPLICATE
 from medm_plm.data.preparation import Preparation
 from medm_plm.data.rules import PreparationRules
-from medm_plm.data.schema import SPLITS, read_visits
+from medm_plm.data.schema import SPLITS, VISITS_FILE, read_visits
 from medm_plm.data.splits import assign_split
 from medm_plm.errors import InputError
 
@@ -193,3 +194,80 @@ def test_values_that_cannot_be_read_in_one_shard_alone_are_no_mistake_of_the_tab
         ) as caught:
             prepare(folder, tmp_path / "out", num_shards)
         assert "received 18 values" in str(caught.value), "of all shards"
+
+
+def write_lists(folder, ids):
+    """Lists of the set of 50 labels, as CAML names its files."""
+    folder.mkdir()
+    for word, hadm_ids in zip(("train", "dev", "test"), ids, strict=True):
+        (folder / f"{word}_50_hadm_ids.csv").write_text("".join(f"{hadm_id}\n" for hadm_id in hadm_ids))
+    return folder
+
+
+def test_the_preparation_checks_its_splits_against_the_published_lists(tmp_path, monkeypatch):
+    """Splits that do not follow the lists, as after a mistake in `visit_shards`, make no folder."""
+    tables = write(tmp_path / "tables", num_patients=10)
+    chosen = [[f"P0{number}-{place}" for place in range(3)] for number in range(3)]
+    lists = write_lists(tmp_path / "lists", chosen)
+    report = Preparation("table", tables, tmp_path / "out", split_ids=lists).run()
+    (examined,) = [entry["examined"] for name, entry in report["leakage"].items() if "published" in name]
+    assert examined == len(chosen[1] + chosen[2])
+    monkeypatch.setattr(
+        "medm_plm.data.visit_shards.splits_from_ids",
+        lambda visits, ids, seed: (visits.with_columns(pl.lit("train").alias("split")), 0),
+    )
+    with pytest.raises(InputError, match="published"):
+        Preparation("table", tables, tmp_path / "other", split_ids=lists).run()
+    assert not (tmp_path / "other" / VISITS_FILE).exists()
+
+
+def test_copies_are_searched_until_none_is_left(tmp_path, monkeypatch):
+    """A search that finds one copy at a time, as where neighbours hide others, is repeated."""
+    train, validation, test = (OF_SPLIT[split] for split in SPLITS)
+    copies = {f"{train[0]}-1": note("a"), f"{train[1]}-1": note("b"), f"{validation[0]}-1": note("c")}
+    copies |= {f"{test[place]}-2": note(letter) for place, letter in enumerate("abc")}
+    tables = write(tmp_path / "tables", copies)
+    search = finishing.later_duplicates
+    found = []
+
+    def one_at_a_time(visits):
+        found.append(search(visits)[:1])
+        return found[-1]
+
+    monkeypatch.setattr(finishing, "later_duplicates", one_at_a_time)
+    prepare(tables, tmp_path / "out")
+    assert [len(each) for each in found] == [1, 1, 1, 0]
+    assert read_visits(tmp_path / "out").height == 120 - 3
+
+
+def test_visits_that_the_preparation_has_not_searched_are_searched_before_training(tmp_path, monkeypatch):
+    prepare(write(tmp_path / "tables"), tmp_path / "out")
+    searches = []
+    search = checking.later_duplicates
+    monkeypatch.setattr(checking, "later_duplicates", lambda visits: searches.append(1) or search(visits))
+    visits = read_visits(tmp_path / "out")
+    checking.check_before_training(tmp_path / "out", visits)
+    assert not searches, "the very bytes that were searched"
+    of_train, of_test = (visits["split"].eq(split).arg_true()[0] for split in ("train", "test"))
+    notes = visits["note"].to_list()
+    notes[of_train] = notes[of_test]
+    copied = visits.with_columns(pl.Series("note", notes))
+    copied.write_parquet(tmp_path / "out" / VISITS_FILE)
+    with pytest.raises(InputError, match=leakage.COPIED_NOTE):
+        checking.check_before_training(tmp_path / "out", copied)
+    assert searches
+
+
+@pytest.mark.parametrize("unreadable", ["first", "last"])
+def test_readable_values_of_all_shards_are_added_up(unreadable, tmp_path):
+    """What one shard alone reads is enough, whichever it is, and the message counts those of all."""
+    tables = write(tmp_path / "tables", num_patients=6)
+    path = tables / "notes.csv"
+    header, *lines = path.read_text().splitlines()
+    spoilt = slice(0, 9) if unreadable == "first" else slice(9, None)
+    lines[spoilt] = [line.replace("2031", "soon") for line in lines[spoilt]]
+    path.write_text("\n".join([header, *lines]) + "\n")
+    prepare(tables, tmp_path / "out", 6)
+    path.write_text("\n".join([header, *(line.replace("2031", "soon") for line in lines)]) + "\n")
+    with pytest.raises(InputError, match=r"no value can be read of column note_time .* received 18 values"):
+        prepare(tables, tmp_path / "other", 6)

@@ -20,6 +20,7 @@ from medm_plm.errors import InputError
 from medm_plm.metrics import (
     METRICS_OF_TASK,
     icd_coding_metrics,
+    load,
     medication_recommendation_metrics,
     readmission_metrics,
 )
@@ -65,7 +66,7 @@ def test_medication_recommendation_on_visits_with_all_or_no_medications(recwarn)
     assert metrics["jaccard_samples"] == pytest.approx((1 + 1 + 2 / 3) / 3)  # nothing where nothing was right
     assert metrics["auroc_samples"] == metrics["prauc_samples"] == 1.0
     assert metrics["num_targets_unranked"] == 2
-    assert metrics["ddi_rate"] == 1.0
+    assert metrics["ddi_rate"] == metrics["ddi_rate_prescribed"] == 1.0
     assert len(recwarn) == 0
 
 
@@ -183,9 +184,46 @@ def test_evaluate_loads_the_metric_from_its_file_without_a_network(table, monkey
     assert metric.compute(predictions=table[0], references=table[1]) == predicted
 
 
-def test_unknown_tasks_and_metrics_are_refused_by_name(table, tmp_path):
+def test_unknown_tasks_and_metrics_are_refused_by_name(tmp_path):
     for name in ("icd", None):
         with pytest.raises(InputError, match="expected medication_recommendation or readmission"):
             ClinicalMetric(name, cache_dir=tmp_path)
     with pytest.raises(InputError, match="unknown metric; received 'f1', expected f1_micro or"):
-        ClinicalMetric("icd_coding.f1", cache_dir=tmp_path).compute(predictions=table[0], references=table[1])
+        ClinicalMetric("icd_coding.f1", cache_dir=tmp_path)
+    with pytest.raises(InputError, match=r"expected readmission\.f1_macro or icd_coding\.f1_macro"):
+        load("f1_macro", cache_dir=tmp_path)
+
+
+NAMES_OF_METHOD = {
+    "medication_recommendation": (
+        *("jaccard_samples", "f1_samples", "prauc_samples", "auroc_samples", "label_accuracy"),
+        "num_medications_predicted",
+    ),
+    "readmission": (
+        *("auroc", "auprc", "accuracy", "readmission.f1_macro", "recall_at_precision_80"),
+        "expected_calibration_error",
+    ),
+    "icd_coding": (
+        *("f1_micro", "icd_coding.f1_macro", "f1_macro_caml", "auroc_micro", "auroc_macro"),
+        *("precision_at_5", "precision_at_8", "precision_at_15", "jaccard_micro"),
+    ),
+}
+
+
+@pytest.mark.parametrize("task", NAMES_OF_METHOD)
+def test_every_metric_is_loaded_by_its_name_without_a_network(task, table, monkeypatch, tmp_path):
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a metric asked the network"))
+    probabilities, labels = (array.ravel() for array in table) if task == "readmission" else table
+    expected = METRICS_OF_TASK[task](probabilities, labels)
+    for name in NAMES_OF_METHOD[task]:
+        value = load(name, cache_dir=tmp_path).compute(predictions=probabilities, references=labels)
+        assert value == {name.split(".")[-1]: expected[name.split(".")[-1]]}
+
+
+def test_the_rate_of_interactions_needs_its_table(table, tmp_path):
+    metric = load("ddi_rate", cache_dir=tmp_path)
+    interactions = np.ones((11, 11)) - np.eye(11)
+    value = metric.compute(predictions=table[0], references=table[1], interactions=interactions)
+    assert value == {"ddi_rate": 1.0}
+    with pytest.raises(InputError, match="give interactions="):
+        metric.compute(predictions=table[0], references=table[1])

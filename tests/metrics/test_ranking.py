@@ -8,7 +8,9 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from medm_plm.metrics import ranking
 from medm_plm.metrics.ranking import (
+    auroc_of_all,
     average_precision,
+    highest,
     mean_of_defined,
     precision_at_k,
     rank_auroc,
@@ -104,3 +106,18 @@ def test_hundreds_of_labels_and_thousands_of_visits_take_no_time():
     start = time.process_time()
     rank_auroc(scores, relevant)
     assert time.process_time() - start < 1.0
+
+
+@pytest.mark.parametrize("decimals", [1, 12])
+def test_one_long_ranking_equals_scikit_learn_with_and_without_ties(decimals):
+    scores, relevant = random_rankings(7, 230, decimals)
+    expected = roc_auc_score(relevant.ravel(), scores.ravel())
+    assert auroc_of_all(scores, relevant) == pytest.approx(expected, abs=1e-12)
+    assert np.isnan([auroc_of_all(scores, relevant & False), auroc_of_all(scores, relevant | True)]).all()
+
+
+@pytest.mark.parametrize("k", [1, 4, 12, 40])
+def test_the_highest_labels_are_those_of_a_stable_sort(k):
+    scores, _ = random_rankings(60, 12, decimals=1)
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    assert np.array_equal(highest(scores, k), expected)

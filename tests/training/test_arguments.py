@@ -7,9 +7,11 @@ import pytest
 from medm_plm.command_line import parse_arguments
 from medm_plm.errors import InputError
 from medm_plm.training.arguments import (
+    NER_TASK,
     TASK_NAMES,
     FinetuningArguments,
     ModelArguments,
+    NerArguments,
     PretrainingArguments,
     RunArguments,
 )
@@ -19,6 +21,7 @@ PAPER_LEARNING_RATES = {  # section III-B of Liu et al. (2022)
     "medication_recommendation": 5e-5,
     "readmission": 2e-5,
     "icd_coding": 1e-5,
+    "ner": 3e-5,
 }
 # Settings that the paper does not have are trained as the task of the paper that they are nearest to.
 NEAREST = {
@@ -33,6 +36,10 @@ def read_config(path: Path):
     """Parse a YAML file as its script does."""
     kind = PretrainingArguments if path.stem == "pretraining" else FinetuningArguments
     argv = ["--config", str(path), "--data", "prepared", "--output_dir", "out"]
+    if path.stem == NER_TASK:
+        argv[2:4] = ["--ner_train", "train.tsv"]
+        options, _, *others = parse_arguments(kind, NerArguments, ModelArguments, RunArguments, argv=argv)
+        return options, *others
     return parse_arguments(kind, ModelArguments, RunArguments, argv=argv)
 
 
@@ -73,11 +80,27 @@ def test_counts_have_a_least_value(name, value):
         ("medication_prediction", "split_ids", "lists"),
         ("icd_coding", "medication_window", "first_day"),
         ("medication_prediction", "current_note", "full"),
+        ("medication_prediction", "ddi_pairs", "pairs.csv"),
+        ("ner", "tune_threshold", True),
+        ("ner", "fit_temperature", True),
     ],
 )
 def test_an_option_of_another_task_is_refused(task, name, value):
     with pytest.raises(InputError, match=f"--{name} has no place in task {task}"):
-        FinetuningArguments(task=task, data="d", **{name: value})
+        FinetuningArguments(task=task, data=None if task == "ner" else "d", **{name: value})
+
+
+@pytest.mark.parametrize("below", [(), ("further", "below")])
+def test_an_output_folder_that_is_a_file_is_refused(below, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"--output_dir; received a (file|place below the file .*), exp"):
+        RunArguments(output_dir=str((tmp_path / "file").joinpath(*below)))
+
+
+@pytest.mark.parametrize(("name", "value"), [("text_max_length", 2), ("code_hidden_size", 0)])
+def test_sizes_of_a_model_have_a_least_value(name, value):
+    with pytest.raises(InputError, match=f"option --{name}; received {value}, expected at least"):
+        ModelArguments(**{name: value})
 
 
 @pytest.mark.parametrize("share", [0.0, 1.1])
@@ -89,7 +112,9 @@ def test_mask_share_is_a_share(share):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_configs_hold_the_learning_rates_of_the_paper(path):
     options, _, args = read_config(path)
-    assert args.learning_rate == PAPER_LEARNING_RATES[NEAREST.get(path.stem, path.stem)]
+    # What stands above the text encoder in named entity recognition is new and has a rate of its own.
+    rate = args.text_learning_rate or args.learning_rate
+    assert rate == PAPER_LEARNING_RATES[NEAREST.get(path.stem, path.stem)]
     assert path.stem.startswith(getattr(options, "task", "pretraining"))
     assert args.early_stopping_patience
 
@@ -103,7 +128,7 @@ def test_pretraining_config_is_that_of_the_paper():
     assert args.weight_decay == 0.0
 
 
-@pytest.mark.parametrize("name", ["pretraining", *TASK_NAMES])
+@pytest.mark.parametrize("name", ["pretraining", *TASK_NAMES, NER_TASK])
 def test_every_task_has_a_smoke_config(name):
     options, _, args = read_config(CONFIGS / "smoke" / f"{name}.yaml")
     assert getattr(options, "task", "pretraining") == name

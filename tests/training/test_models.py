@@ -156,7 +156,7 @@ def test_a_folder_without_a_model_is_one_clear_error(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"text_model": "no/such/folder/anywhere"}, "text_model no/such/folder"),
+        ({"text_model": "no/such/folder/anywhere"}, "no/such/folder/anywhere: no text encoder.*no folder"),
         ({"text_pooling": "median"}, "text_pooling"),
         ({"code_hidden_size": 10}, "code_hidden_size|ontology_embedding_size"),
         ({"num_frozen_text_layers": 9}, "num_frozen_text_layers"),

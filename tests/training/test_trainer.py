@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from accelerate.data_loader import prepare_data_loader
 
 from medm_plm.data.collators import VisitCollator
 from medm_plm.training.datasets import tokenize_task
+from medm_plm.training.finiteness import NamedBatches
 from medm_plm.training.task_examples import task_examples, task_labels
 from medm_plm.training.trainer import MedMPLMTrainer
 from modeling_medm_plm import MedMPLMForPreTraining
@@ -71,6 +73,38 @@ def test_masks_follow_the_epoch_of_the_run(processor, tmp_path):
     trainer.train()
     ids = VISITS["hadm_id"].to_list()
     assert sorted(seen) == sorted((epoch, hadm_id) for epoch in range(3) for hadm_id in ids)
+
+
+@pytest.mark.parametrize("resumed_at", [None, 5])
+def test_masks_follow_the_epoch_where_processes_share_the_batches(resumed_at, processor, tmp_path):
+    """The loader of one of two processes tells only its sampler of the epoch; four steps are an epoch."""
+    seen = []
+
+    def train(checkpoint=None):
+        saves = {"save_strategy": "steps", "save_steps": 5, "save_total_limit": 9}
+        trainer = pretraining_trainer(processor, tmp_path, max_steps=-1, num_train_epochs=3, **saves)
+
+        def remember(examples):
+            seen.append({example["epoch"] for example in examples})
+            return trainer.data_collator(examples)
+
+        loader = torch.utils.data.DataLoader(
+            trainer.train_dataset, batch_size=8, shuffle=True, collate_fn=NamedBatches(remember)
+        )
+        shared = prepare_data_loader(
+            loader, num_processes=2, process_index=1, put_on_device=False, use_seedable_sampler=True
+        )
+        assert len(shared) == 4
+        trainer.get_train_dataloader = lambda: shared
+        trainer.train(resume_from_checkpoint=checkpoint)
+
+    train()
+    expected = [{step // 4} for step in range(12)]
+    if resumed_at is not None:
+        seen.clear()
+        train(str(tmp_path / "checkpoints" / f"checkpoint-{resumed_at}"))
+        expected = expected[resumed_at:]
+    assert seen[-len(expected) :] == expected  # a resumed run may load what it skips
 
 
 def test_frozen_layers_stay_as_they_are_and_stay_frozen(processor, tmp_path):
