@@ -202,10 +202,10 @@ class MedMPLMConfig(PreTrainedConfig):
             everything.
         pretraining_target (`str`, defaults to `"masked"`): `"masked"` predicts the masked codes by
             cross-entropy (equations 8 and 9), `"all"` every code of the visit by binary cross-entropy.
-        classifier (`str`, defaults to `"mlp"`): head of ICD coding and medication prediction, the paper's
-            perceptron over the visit vectors, or `"label_attention"`, in which each label also attends over
-            the tokens of the note (see `MedMPLMLabelWiseHead`).
-        label_prior (`list[float]`, *optional*): share of the training visits that have each label, strictly
+        classifier (`str`, defaults to `"mlp"`): head of the tasks, the paper's perceptron over the visit
+            vectors, or `"label_attention"`, in which each label also attends over the tokens of the note and
+            over the codes (see `MedMPLMLabelWiseHead`).
+        label_prior (`list[float]`, *optional*): share of the training examples that have each label, strictly
             between 0 and 1, from which a new label attention head starts; 0.5 by default.
         classifier_num_hidden_layers (`int`, defaults to 1): hidden layers of the task heads.
         classifier_hidden_size (`int`, *optional*): their width; defaults to the width of the head's input.
@@ -260,6 +260,7 @@ class MedMPLMConfig(PreTrainedConfig):
         "note_token_attentions",
         "code_token_attentions",
         "label_attentions",
+        "label_code_attentions",
     ]
 
     text_config: PreTrainedConfig | dict | None = None

@@ -138,12 +138,16 @@ class MedMPLMClassifierOutput(ModelOutput):
         logits (`torch.FloatTensor` of shape `(batch, labels)`, or `(batch, visits, labels)` for medication
             recommendation): scores before the sigmoid.
         label_attentions (`torch.FloatTensor` of shape `(batch, labels, words)`): weights with which each
-            label looks at the note, with `output_attentions=True` and `classifier="label_attention"`.
+            label looks at the note, with `output_attentions=True` and `classifier="label_attention"`; None in
+            medication recommendation, where they would be over all words of all earlier visits.
+        label_code_attentions (`torch.FloatTensor` of shape `(batch, labels, codes)`): the same over the
+            codes, `[CLS]` first.
     """
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     label_attentions: torch.FloatTensor | None = None
+    label_code_attentions: torch.FloatTensor | None = None
     text_last_hidden_state: torch.FloatTensor | None = None
     code_last_hidden_state: torch.FloatTensor | None = None
     text_pooler_output: torch.FloatTensor | None = None
@@ -406,7 +410,9 @@ class MedMPLMPreTrainedModel(PreTrainedModel):
             for weight in (module.projection.weight, module.receiver_weight, module.sender_weight):
                 init.xavier_uniform_(weight)
             init.zeros_(module.bias)
-        elif isinstance(module, MedMPLMCrossModalLayer | MedMPLMLabelWiseHead):
+        elif isinstance(module, MedMPLMCrossModalProjection):
+            init.xavier_uniform_(module.weight)
+        elif isinstance(module, MedMPLMLabelEvidence | MedMPLMLabelWiseHead):
             module.initialize()
         elif isinstance(module, MedMPLMOntologyEmbedding):
             init.copy_(module.node_parents, torch.full_like(module.node_parents, -1))
@@ -422,11 +428,35 @@ class MedMPLMPreTrainedModel(PreTrainedModel):
 
     def _encode(self, **inputs: Any) -> MedMPLMModelOutput:
         """Run the base model of a head; a visit without codes is `[CLS]` alone."""
+        return self.model(return_dict=True, **self._with_codes(inputs))
+
+    def _with_codes(self, inputs: dict[str, Any]) -> dict[str, Any]:
         if inputs.get("code_input_ids") is None and inputs.get("code_inputs_embeds") is None:
             note = _first_given(inputs.get(name) for name in NOTE_INPUTS)
             cls = self.config.code_config.cls_token_id
             inputs["code_input_ids"] = torch.full((note.shape[0], 1), cls, device=note.device)
-        return self.model(return_dict=True, **inputs)
+        return inputs
+
+    def _encode_and_embed(self, **inputs: Any) -> tuple[MedMPLMModelOutput, torch.Tensor]:
+        """As `_encode`; also the codes as a label head reads them, `(batch, codes, hidden)`."""
+        inputs = self._with_codes(inputs)
+        vectors, codes = self._embed_codes(
+            inputs["code_input_ids"], inputs.get("code_token_type_ids"), inputs.get("code_inputs_embeds")
+        )
+        inputs |= {"code_input_ids": None, "code_inputs_embeds": vectors}
+        return self.model(return_dict=True, **inputs), codes
+
+    def _embed_codes(
+        self,
+        input_ids: torch.LongTensor | None,
+        token_type_ids: torch.LongTensor | None,
+        inputs_embeds: torch.FloatTensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The vectors of codes, which the code encoder takes, and with their kind and normalised."""
+        embeddings = self.model.code_model.embeddings
+        if inputs_embeds is None:
+            inputs_embeds = embeddings.word_embeddings(input_ids)
+        return inputs_embeds, embeddings(None, token_type_ids, inputs_embeds)
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
         """Save weights, configuration and code so that every Auto class can open the folder."""
@@ -566,6 +596,14 @@ class MedMPLMCodeModel(MedMPLMPreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=hidden_states[:, 0])
 
 
+class MedMPLMCrossModalProjection(nn.Linear):
+    """Linear layer that starts from Glorot's weights: with 0.02 every score is about zero.
+
+    A class of its own, because the library passes over modules without weights of their own when it fills
+    those of a custom model, so that the layer around could not do it.
+    """
+
+
 class MedMPLMCrossModalLayer(nn.Module):
     """Let one modality's visit vector collect what the other modality says (equations 6 and 7).
 
@@ -579,14 +617,9 @@ class MedMPLMCrossModalLayer(nn.Module):
         super().__init__()
         self.num_heads = config.cross_modal_num_attention_heads
         self.head_size = query_size // self.num_heads
-        self.query = nn.Linear(query_size, query_size)
-        self.key = nn.Linear(token_size, query_size, bias=False)
-        self.value = nn.Linear(token_size, query_size)
-
-    def initialize(self) -> None:
-        """Glorot here too: with weights of 0.02 every score is about zero and attention starts uniform."""
-        for projection in (self.query, self.key, self.value):
-            init.xavier_uniform_(projection.weight)
+        self.query = MedMPLMCrossModalProjection(query_size, query_size)
+        self.key = MedMPLMCrossModalProjection(token_size, query_size, bias=False)
+        self.value = MedMPLMCrossModalProjection(token_size, query_size)
 
     def forward(
         self, query: torch.Tensor, tokens: torch.Tensor, token_mask: torch.Tensor | None
@@ -1072,28 +1105,83 @@ class MedMPLMForPreTraining(MedMPLMPreTrainedModel):
         )
 
 
+class MedMPLMLabelEvidence(nn.Module):
+    """What each label finds among tokens of one kind (words, codes).
+
+    With x_t the states of the tokens and u, W, beta learnt for this kind alone:
+
+        found_l = beta_l . sum_t a_lt x_t,  a_l = softmax_t(u_l . tanh(W x_t))
+
+    The attention is that of Vu et al. (2020, LAAT).
+
+    Args:
+        config ([`MedMPLMConfig`]): number of labels and dropout, which acts on the states.
+        hidden_size (`int`): width of the states.
+    """
+
+    # The name avoids the word "Attention": the library would take the class for a layer of its own kind.
+    # `evidence`, and `bias` of the head, are parameters of the module itself, because the library does not
+    # call `_init_weights` for a module of remote code that has none.
+
+    def __init__(self, config: MedMPLMConfig, hidden_size: int):
+        super().__init__()
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.projection = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.query = nn.Linear(hidden_size, config.num_labels, bias=False)
+        self.evidence = nn.Parameter(torch.empty(config.num_labels, hidden_size))
+
+    def initialize(self) -> None:
+        """Let attention differ from uniform, and let nothing be found yet."""
+        init.xavier_uniform_(self.projection.weight)
+        init.xavier_uniform_(self.query.weight)
+        init.zeros_(self.evidence)
+
+    def forward(
+        self, tokens: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Search tokens.
+
+        Args:
+            tokens (`torch.FloatTensor` of shape `(batch, tokens, hidden)`): their states.
+            mask (`torch.Tensor` of shape `(batch, tokens)`, *optional*): true at tokens, at least one a row.
+
+        Returns:
+            What the labels found `(batch, labels)`; the logarithm of the sum of the exponential scores
+            `(batch, labels)`, with which rows can be put together (`_found_in_earlier_visits`); and the
+            weights `(batch, labels, tokens)`, which sum to one.
+        """
+        tokens = self.dropout(tokens)
+        scores = self.query(torch.tanh(self.projection(tokens))).transpose(1, 2)  # (batch, labels, tokens)
+        if mask is not None:
+            scores = scores.masked_fill(~mask.bool().unsqueeze(1), torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=-1)
+        # beta_l . x_t first: the same sum, without a vector for each label.
+        values = nn.functional.linear(tokens, self.evidence).transpose(1, 2)
+        found = (weights * values).sum(dim=-1)
+        return found, torch.logsumexp(scores, dim=-1), weights
+
+
 class MedMPLMLabelWiseHead(nn.Module):
-    """Task head in which each label also looks for its own evidence in the note.
+    """Task head in which each label also looks for its own evidence among words and codes.
 
-    With z_t the token states of the note, all its chunks together, and u, W, beta and the perceptron learnt:
+        logit_l = b_l + sum over sources s of beta^s_l . sum_t a^s_lt x^s_t + MLP_l(visit vectors)
 
-        logit_l = beta_l . sum_t a_lt z_t + MLP_l([R_Text, R_Code]),  a_l = softmax_t(u_l . tanh(W z_t))
-
-    The attention is that of Vu et al. (2020, LAAT). The perceptron is the paper's head, so the codes count as
-    before, and its last bias is the one bias of each label. The layers that give the logits start at zero and
-    this bias at `label_prior`, so a new head gives every visit the shares of the labels.
+    A source is a kind of tokens with an attention of its own ([`MedMPLMLabelEvidence`]). Words are the states
+    Z_W. Codes are the code encoder's embeddings, in which a code is itself whatever stands beside it, and
+    begin with `[CLS]`, so that a label can turn away from all of them. The perceptron is
+    the paper's head. The layers that give the logits start at zero and the bias b at the logits of
+    `label_prior`, so a new head gives every visit the shares of the labels.
 
     Args:
         config ([`MedMPLMConfig`]): numbers of labels and hidden layers, width and dropout.
-        visit_size (`int`): width of `[R_Text, R_Code]`.
+        visit_size (`int`): width of the visit vectors.
+        sources (`dict[str, int]`): width of the token states of each source.
 
     Raises:
         ValueError: if `label_prior` is not given for all labels.
     """
 
-    # The name avoids the word "Attention": the library would take the class for a layer of its own kind.
-
-    def __init__(self, config: MedMPLMConfig, visit_size: int):
+    def __init__(self, config: MedMPLMConfig, visit_size: int, sources: dict[str, int]):
         super().__init__()
         if config.label_prior is not None and len(config.label_prior) != config.num_labels:
             raise ValueError(
@@ -1101,47 +1189,38 @@ class MedMPLMLabelWiseHead(nn.Module):
                 "Give one value for each label, or none at all."
             )
         self.label_prior = config.label_prior
-        hidden_size = config.text_config.hidden_size
-        self.projection = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.query = nn.Linear(hidden_size, config.num_labels, bias=False)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.evidence = nn.Parameter(torch.empty(config.num_labels, hidden_size))
+        self.sources = nn.ModuleDict(
+            {name: MedMPLMLabelEvidence(config, size) for name, size in sources.items()}
+        )
         self.perceptron = _classifier(config, visit_size)
+        self.perceptron[-1].register_parameter("bias", None)
+        self.bias = nn.Parameter(torch.empty(config.num_labels))
 
     def initialize(self) -> None:
-        """Let attention differ from uniform, and let the logits be those of the label prior."""
-        init.xavier_uniform_(self.projection.weight)
-        init.xavier_uniform_(self.query.weight)
-        init.zeros_(self.evidence)
+        """Let the logits be those of the label prior."""
         init.zeros_(self.perceptron[-1].weight)
-        bias = self.perceptron[-1].bias
-        prior = torch.full_like(bias, 0.5) if self.label_prior is None else bias.new_tensor(self.label_prior)
-        init.copy_(bias, torch.logit(prior))
+        prior = [0.5] * len(self.bias) if self.label_prior is None else self.label_prior
+        init.copy_(self.bias, torch.logit(self.bias.new_tensor(prior)))
 
-    def forward(
-        self, visit: torch.Tensor, words: torch.Tensor, word_mask: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, visit: torch.Tensor, found: Iterable[torch.Tensor]) -> torch.Tensor:
         """Score the labels.
 
         Args:
-            visit (`torch.FloatTensor` of shape `(batch, visit size)`): R_Text and R_Code.
-            words (`torch.FloatTensor` of shape `(batch, words, hidden)`): token states of the note.
-            word_mask (`torch.Tensor` of shape `(batch, words)`, *optional*): true at tokens, at least one a
-                row.
+            visit (`torch.FloatTensor` of shape `(..., visit size)`): visit vectors.
+            found (`Iterable[torch.FloatTensor]` of shape `(..., labels)`): what was found in each source.
 
         Returns:
-            The logits `(batch, labels)` and the weights `(batch, labels, words)`, which sum to one.
+            The logits `(..., labels)`.
         """
-        scores = self.query(torch.tanh(self.projection(words))).transpose(1, 2)  # (batch, labels, words)
-        if word_mask is not None:
-            scores = scores.masked_fill(~word_mask.bool().unsqueeze(1), torch.finfo(scores.dtype).min)
-        weights = scores.softmax(dim=-1)
-        found = self.dropout(weights.to(words.dtype) @ words)  # (batch, labels, hidden)
-        return (found * self.evidence).sum(dim=-1) + self.perceptron(visit), weights
+        return sum(found, start=self.perceptron(visit) + self.bias)
 
 
 class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
-    """A head over R_Text and R_Code of one visit, with independent labels; base of two tasks."""
+    """A head over R_Text and R_Code of one visit, with independent labels; base of two tasks.
+
+    With `classifier="label_attention"` each label also searches the words and codes of the visit
+    ([`MedMPLMLabelWiseHead`]).
+    """
 
     # The loss is a mean over visits and labels, so an accumulated batch needs no other divisor.
     accepts_loss_kwargs = False
@@ -1151,7 +1230,8 @@ class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
         self.model = MedMPLMModel(config)
         visit_size = config.text_config.hidden_size + config.code_config.hidden_size
         if config.classifier == "label_attention":
-            self.classifier: nn.Module = MedMPLMLabelWiseHead(config, visit_size)
+            sources = {"words": config.text_config.hidden_size, "codes": config.code_config.hidden_size}
+            self.classifier: nn.Module = MedMPLMLabelWiseHead(config, visit_size, sources)
         else:
             self.classifier = _classifier(config, visit_size)
         self.post_init()
@@ -1185,29 +1265,33 @@ class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
             ValueError: if no note is given.
         """
         _require_note(self, _first_given((input_ids, *map(kwargs.get, NOTE_INPUTS))))
-        outputs = self._encode(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            code_input_ids=code_input_ids,
-            code_attention_mask=code_attention_mask,
-            code_token_type_ids=code_token_type_ids,
-            **kwargs,
-        )
-        features = torch.cat([outputs.text_augmented_output, outputs.code_augmented_output], dim=-1)
-        loss = weights = None
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "code_input_ids": code_input_ids,
+            "code_attention_mask": code_attention_mask,
+            "code_token_type_ids": code_token_type_ids,
+        }
+        loss = to_words = to_codes = None
         if isinstance(self.classifier, MedMPLMLabelWiseHead):
+            outputs, codes = self._encode_and_embed(**inputs, **kwargs)
             words = self.model._normalize_text(outputs.text_last_hidden_state)
-            logits, weights = self.classifier(features, words, attention_mask)  # (batch, labels)
+            in_words, _, to_words = self.classifier.sources["words"](words, attention_mask)
+            in_codes, _, to_codes = self.classifier.sources["codes"](codes, code_attention_mask)
+            found = [in_words, in_codes]
         else:
-            logits = self.classifier(features)
+            outputs, found = self._encode(**inputs, **kwargs), []
+        features = torch.cat([outputs.text_augmented_output, outputs.code_augmented_output], dim=-1)
+        logits = self.classifier(features, found) if found else self.classifier(features)  # (batch, labels)
         if labels is not None:
             labels = labels.to(logits.dtype).view_as(logits)
             loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
         output_attentions = kwargs.get("output_attentions")
         if not (self.config.output_attentions if output_attentions is None else output_attentions):
-            weights = None
-        return MedMPLMClassifierOutput(loss=loss, logits=logits, label_attentions=weights, **outputs)
+            to_words = to_codes = None
+        attentions = {"label_attentions": to_words, "label_code_attentions": to_codes}
+        return MedMPLMClassifierOutput(loss=loss, logits=logits, **attentions, **outputs)
 
 
 class MedMPLMForReadmissionPrediction(MedMPLMVisitClassifier):
@@ -1216,7 +1300,6 @@ class MedMPLMForReadmissionPrediction(MedMPLMVisitClassifier):
     def __init__(self, config: MedMPLMConfig):
         if config.num_labels != 1:
             config.id2label, config.label2id = {0: "readmission"}, {"readmission": 0}
-        _require_perceptron(self, config)
         super().__init__(config)
 
 
@@ -1224,9 +1307,26 @@ class MedMPLMForICDCoding(MedMPLMVisitClassifier):
     """Which codes does the visit have? One score per label (equations 16 and 17).
 
     The codes given as input must not be of the kind that is predicted: medications for ICD coding, as in the
-    paper, or diagnoses when the medications of a visit are the labels. The head is the paper's perceptron, or
-    [`MedMPLMLabelWiseHead`] with `classifier="label_attention"`.
+    paper, or diagnoses when the medications of a visit are the labels.
     """
+
+
+@dataclass
+class _VisitTokens:
+    """Token states of some visits of patients.
+
+    Args:
+        states (`torch.FloatTensor` of shape `(computed visits, tokens, hidden)`, *optional*): as a label head
+            reads them.
+        mask (`torch.Tensor` of shape `(computed visits, tokens)`, *optional*): 1 at tokens, 0 at padding.
+        visits (`torch.BoolTensor` of shape `(batch, visits)`): the places of the computed visits.
+        pooled (`torch.FloatTensor` of shape `(batch, visits, hidden)`, *optional*): visit-level state.
+    """
+
+    states: torch.Tensor | None
+    mask: torch.Tensor | None
+    visits: torch.BoolTensor
+    pooled: torch.Tensor | None = None
 
 
 class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
@@ -1235,6 +1335,9 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
     The note of visit t is not read for t's medications, because a discharge summary is written after the
     prescriptions and lists them; it counts for the visits after t. With `use_current_note` a text that was
     known before the prescriptions is given apart (`current_input_ids`) and its state is one more input.
+
+    With `classifier="label_attention"` each label also searches the words of all earlier visits, their codes,
+    the diagnoses of visit t, and its text where there is one ([`MedMPLMLabelWiseHead`]).
     """
 
     # The loss is a mean over patients of a mean over their targets: an accumulated batch needs no divisor.
@@ -1243,11 +1346,14 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
     def __init__(self, config: MedMPLMConfig):
         super().__init__(config)
         self.model = MedMPLMModel(config)
-        _require_perceptron(self, config)
-        num_text_states = 2 if config.use_current_note else 1
-        self.classifier = _classifier(
-            config, num_text_states * config.text_config.hidden_size + 2 * config.code_config.hidden_size
-        )
+        text_size, code_size = config.text_config.hidden_size, config.code_config.hidden_size
+        sources = {"words": text_size, "codes": code_size, "current_codes": code_size}
+        if config.use_current_note:
+            sources["current_words"] = text_size
+        if config.classifier == "label_attention":
+            self.classifier: nn.Module = MedMPLMLabelWiseHead(config, sum(sources.values()), sources)
+        else:
+            self.classifier = _classifier(config, sum(sources.values()))
         self.post_init()
 
     @can_return_tuple
@@ -1318,34 +1424,54 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
             "code_attention_mask": code_attention_mask,
             "code_token_type_ids": code_token_type_ids,
         }
-        outputs = self._encode_history(history, visits, **kwargs)
-        current = self._encode_current(
-            target, current_code_input_ids, current_code_attention_mask, current_code_token_type_ids
-        )
-        features = [
-            _mean_of_earlier(outputs.text_augmented_output, history, num_earlier),
-            _mean_of_earlier(outputs.code_augmented_output, history, num_earlier),
-            current,
+        outputs, earlier = self._encode_history(history, visits, **kwargs)
+        current = [
+            self._encode_current(
+                target, current_code_input_ids, current_code_attention_mask, current_code_token_type_ids
+            )
         ]
         if current_input_ids is not None:
-            features.append(self._encode_current_note(target, current_input_ids, current_attention_mask))
-        logits = self.classifier(torch.cat(features, dim=-1))  # (batch, visits, labels)
+            current.append(self._encode_current_note(target, current_input_ids, current_attention_mask))
+        features = torch.cat(
+            [
+                _mean_of_earlier(outputs.text_augmented_output, history, num_earlier),
+                _mean_of_earlier(outputs.code_augmented_output, history, num_earlier),
+                *(tokens.pooled for tokens in current),
+            ],
+            dim=-1,
+        )
+        if isinstance(self.classifier, MedMPLMLabelWiseHead):
+            logits = self.classifier(features, self._search(earlier, current, history))
+        else:
+            logits = self.classifier(features)  # (batch, visits, labels)
         loss = _loss_per_patient(logits, labels) if labels is not None else None
         return MedMPLMClassifierOutput(loss=loss, logits=logits, **outputs)
 
     def _encode_history(
         self, history: torch.BoolTensor, visits: dict[str, torch.Tensor | None], **kwargs: Any
-    ) -> MedMPLMModelOutput:
-        """Encode the visits that come before another; visit-level vectors get their visits axis back."""
+    ) -> tuple[MedMPLMModelOutput, list["_VisitTokens"]]:
+        """Encode the visits that come before another; visit-level vectors get their visits axis back.
+
+        Also returns their words and their codes for a label head.
+        """
         if not _is_traced() and not history.any():
             # Single visits only: one row a patient is computed all the same, so every weight takes part.
             history = torch.zeros_like(history)
             history[:, 0] = True
         selected = {name: _select_visits(values, history) for name, values in visits.items()}
-        outputs = self._encode(**selected, **kwargs)
+        tokens = []
+        if isinstance(self.classifier, MedMPLMLabelWiseHead):
+            outputs, codes = self._encode_and_embed(**selected, **kwargs)
+            words = self.model._normalize_text(outputs.text_last_hidden_state)
+            tokens = [
+                _VisitTokens(words, selected["attention_mask"], history),
+                _VisitTokens(codes, selected["code_attention_mask"], history),
+            ]
+        else:
+            outputs = self._encode(**selected, **kwargs)
         for name in VISIT_VECTORS:
             outputs[name] = _scatter_visits(outputs[name], history)
-        return outputs
+        return outputs, tokens
 
     def _encode_current(
         self,
@@ -1353,29 +1479,57 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
         code_input_ids: torch.LongTensor | None,
         code_attention_mask: torch.Tensor | None,
         code_token_type_ids: torch.LongTensor | None,
-    ) -> torch.Tensor:
-        """State of the diagnoses of the visits whose medications are asked for, `(batch, visits, hidden)`."""
+    ) -> "_VisitTokens":
+        """The diagnoses of the visits whose medications are asked for, and their state."""
         if code_input_ids is None or not (_is_traced() or target.any()):
-            return self.classifier[-1].weight.new_zeros((*target.shape, self.config.code_config.hidden_size))
+            return self._nothing(target, self.config.code_config.hidden_size)
+        ids = _select_visits(code_input_ids, target)
+        mask = _select_visits(code_attention_mask, target)
+        kinds = _select_visits(code_token_type_ids, target)
+        vectors = states = None
+        if isinstance(self.classifier, MedMPLMLabelWiseHead):
+            vectors, states = self._embed_codes(ids, kinds)
+            ids = None
         codes = self.model.code_model(
-            input_ids=_select_visits(code_input_ids, target),
-            attention_mask=_select_visits(code_attention_mask, target),
-            token_type_ids=_select_visits(code_token_type_ids, target),
+            input_ids=ids, attention_mask=mask, token_type_ids=kinds, inputs_embeds=vectors
         )
-        return _scatter_visits(codes.pooler_output, target)
+        return _VisitTokens(states, mask, target, _scatter_visits(codes.pooler_output, target))
 
     def _encode_current_note(
         self, target: torch.BoolTensor, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None
-    ) -> torch.Tensor:
-        """State of what is known of the visit in words, alone, `(batch, visits, hidden)`."""
+    ) -> "_VisitTokens":
+        """What is known of the visit in words, and its state, alone."""
         if not (_is_traced() or target.any()):
-            return self.classifier[-1].weight.new_zeros((*target.shape, self.config.text_config.hidden_size))
-        text = self.model(
-            return_dict=True,
-            input_ids=_select_visits(input_ids, target),
-            attention_mask=_select_visits(attention_mask, target),
-        )
-        return _scatter_visits(text.text_pooler_output, target)
+            return self._nothing(target, self.config.text_config.hidden_size)
+        mask = _select_visits(attention_mask, target)
+        text = self.model(return_dict=True, input_ids=_select_visits(input_ids, target), attention_mask=mask)
+        states = self.model._normalize_text(text.text_last_hidden_state)
+        return _VisitTokens(states, mask, target, _scatter_visits(text.text_pooler_output, target))
+
+    def _nothing(self, target: torch.BoolTensor, size: int) -> "_VisitTokens":
+        """One zero token for each visit, in which no label finds anything."""
+        zeros = torch.zeros((*target.shape, size), dtype=self.dtype, device=target.device)
+        return _VisitTokens(zeros.flatten(0, 1).unsqueeze(1), None, torch.ones_like(target), zeros)
+
+    def _search(
+        self, earlier: list["_VisitTokens"], current: list["_VisitTokens"], history: torch.BoolTensor
+    ) -> list[torch.Tensor]:
+        """What the labels find in each source for each visit, `(batch, visits, labels)` each.
+
+        Args:
+            earlier (`list[_VisitTokens]`): words and codes of the visits that are history.
+            current (`list[_VisitTokens]`): codes, and words if they are read, of the visits asked for.
+            history (`torch.BoolTensor` of shape `(batch, visits)`): visits that are history.
+        """
+        found = []
+        for search, tokens in zip(self.classifier.sources.values(), earlier + current, strict=True):
+            by_visit, log_totals, _ = search(tokens.states, tokens.mask)
+            by_visit = _scatter_visits(by_visit, tokens.visits)
+            if len(found) < len(earlier):
+                log_totals = _scatter_visits(log_totals, tokens.visits)
+                by_visit = _found_in_earlier_visits(by_visit, log_totals, history)
+            found.append(by_visit)
+        return found
 
 
 class MedMPLMConditionalRandomField(nn.Module):
@@ -1692,6 +1846,30 @@ def _mean_of_earlier(
     return total_before / num_earlier.clamp(min=1).unsqueeze(-1).to(visits.dtype)
 
 
+def _found_in_earlier_visits(
+    found: torch.Tensor, log_totals: torch.Tensor, history: torch.BoolTensor
+) -> torch.Tensor:
+    """What the labels find in all tokens of the visits before each visit, zero where there are none.
+
+    A softmax over the tokens of several visits is the softmax within each, weighed by a softmax over the
+    visits of the logarithms of their sums. So nothing is computed for each pair of target and token.
+
+    Args:
+        found, log_totals (`torch.FloatTensor` of shape `(batch, visits, labels)`): of each visit by itself,
+            from [`MedMPLMLabelEvidence`].
+        history (`torch.BoolTensor` of shape `(batch, visits)`): visits that may be looked at.
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch, visits, labels)`.
+    """
+    num_visits = history.shape[1]
+    is_before = torch.ones(num_visits, num_visits, dtype=torch.bool, device=history.device).tril(-1)
+    is_seen = (is_before & history.unsqueeze(1)).unsqueeze(-1)  # (batch, targets, visits, 1)
+    scores = log_totals.unsqueeze(1).masked_fill(~is_seen, torch.finfo(log_totals.dtype).min)
+    weights = scores.softmax(dim=2) * is_seen
+    return (weights * found.unsqueeze(1)).sum(dim=2)
+
+
 def _loss_per_patient(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Equation 13: mean over the targets of a patient, then over the patients that have one."""
     is_target = (labels >= 0).all(dim=-1)  # (batch, visits)
@@ -1760,14 +1938,6 @@ def _classifier(config: MedMPLMConfig, in_size: int) -> nn.Sequential:
 
 def _first_given(values: Iterable[torch.Tensor | None]) -> torch.Tensor | None:
     return next((value for value in values if value is not None), None)
-
-
-def _require_perceptron(model: nn.Module, config: MedMPLMConfig) -> None:
-    if config.classifier != "mlp":
-        raise ValueError(
-            f"`classifier` is {config.classifier!r}, which {type(model).__name__} does not have. Set it to "
-            "'mlp'; label attention is for the labels of MedMPLMForICDCoding."
-        )
 
 
 def _require_note(model: nn.Module, note: torch.Tensor | None) -> None:

@@ -42,6 +42,8 @@ REQUIREMENTS = [
 
 # Only for the pictures of run_experiments.py.
 FIGURE_REQUIREMENTS = ["matplotlib>=3.9"]
+# Only for integrated gradients (run_explanation.py).
+EXPLANATION_REQUIREMENTS = ["captum>=0.9"]  # older ones need numpy 1
 TEST_REQUIREMENTS = [
     "hypothesis>=6.100",
     "parameterized>=0.9",  # what the suites of transformers import
@@ -52,6 +54,7 @@ TEST_REQUIREMENTS = [
     "seqeval>=1.2.2",  # the reference our strict span F1 is compared with
     "torch_geometric>=2.6",  # the reference our graph attention is compared with
     *FIGURE_REQUIREMENTS,
+    *EXPLANATION_REQUIREMENTS,
 ]
 STYLE_REQUIREMENTS = ["ruff>=0.14"]
 # Only for the preparation on many machines (docs/large_scale.md); older ones know no token authentication.
@@ -86,6 +89,7 @@ setup(
         "run_pretraining",
         "run_finetuning",
         "run_experiments",
+        "run_explanation",
     ],
     package_data={"medm_plm": ["py.typed", "ontologies/*.csv"]},
     install_requires=REQUIREMENTS,
@@ -93,6 +97,7 @@ setup(
         "test": TEST_REQUIREMENTS,
         "dev": TEST_REQUIREMENTS + STYLE_REQUIREMENTS,
         "figures": FIGURE_REQUIREMENTS,
+        "explanations": EXPLANATION_REQUIREMENTS,
         "engines": ENGINE_REQUIREMENTS,
     },
 )

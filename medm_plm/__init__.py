@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig
+    from medm_plm.explanations import VisitExplanation, explain_visit
     from modeling_medm_plm import (
         MedMPLMCodeModel,
         MedMPLMForICDCoding,
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _CONFIGURATION = "configuration_medm_plm"
 _MODELING = "modeling_medm_plm"
 _TOKENIZATION = "tokenization_medm_plm"
+_EXPLANATIONS = "medm_plm.explanations"
 _MODULE_OF_NAME = {
     "MedMPLMCodeConfig": _CONFIGURATION,
     "MedMPLMConfig": _CONFIGURATION,
@@ -40,6 +42,8 @@ _MODULE_OF_NAME = {
     "MedMPLMPreTrainedModel": _MODELING,
     "MedMPLMCodeTokenizer": _TOKENIZATION,
     "MedMPLMProcessor": _TOKENIZATION,
+    "VisitExplanation": _EXPLANATIONS,
+    "explain_visit": _EXPLANATIONS,
 }
 
 __all__ = [
@@ -55,7 +59,9 @@ __all__ = [
     "MedMPLMModel",
     "MedMPLMPreTrainedModel",
     "MedMPLMProcessor",
+    "VisitExplanation",
     "__version__",
+    "explain_visit",
     "register_auto_classes",
 ]
 

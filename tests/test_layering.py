@@ -32,11 +32,13 @@ LAYERS: tuple[tuple[str, int, set[str]], ...] = (
     ("medm_plm.baselines", 3, MODEL_PACKAGES),
     ("medm_plm.rivals", 4, MODEL_PACKAGES),
     ("medm_plm.training", 5, MODEL_PACKAGES),
+    ("medm_plm.explanations", 5, MODEL_PACKAGES | {"captum", "matplotlib"}),
     ("medm_plm.experiments", 7, MODEL_PACKAGES | {"matplotlib"}),
     (PACKAGE, 6, HUB_PACKAGES),
     ("run_preparation", 7, METRIC_PACKAGES),
     ("run_pretraining", 7, MODEL_PACKAGES),
     ("run_finetuning", 7, MODEL_PACKAGES),
+    ("run_explanation", 7, MODEL_PACKAGES),
     ("run_experiments", 8, MODEL_PACKAGES),
 )
 

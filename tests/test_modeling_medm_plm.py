@@ -290,3 +290,12 @@ def test_prefix_states_stand_for_the_frozen_layers(num_frozen):
 def test_prefix_of_an_unfrozen_encoder_is_refused():
     with pytest.raises(ValueError, match="num_frozen_text_layers"):
         build(MedMPLMModel).encode_text_prefix(input_ids=visit_inputs()["input_ids"])
+
+
+def test_cross_modal_projections_start_from_glorot_weights():
+    model = MedMPLMForPreTraining(tiny_config())
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in ("query", "key", "value") and "cross_modal" in name:
+            bound = (6 / sum(module.weight.shape)) ** 0.5
+            assert 0.9 * bound < module.weight.abs().max() <= bound
+            assert module.bias is None or not module.bias.any()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import run_finetuning
@@ -19,6 +20,8 @@ from medm_plm.metrics.calibration import fit_temperature
 from medm_plm.metrics.thresholds import FIXED_THRESHOLD, tune_task_threshold
 from medm_plm.training.arguments import TASK_NAMES
 from medm_plm.training.evaluation import task_metrics
+from medm_plm.training.trainer import MedMPLMTrainer
+from modeling_medm_plm import MedMPLMLabelWiseHead
 from prepared_cohort import (
     PROJECT_ROOT,
     invent_visits,
@@ -81,6 +84,29 @@ def test_a_task_from_the_pretrained_model_to_metrics_and_predictions(task, pretr
     assert list(config.id2label.values()) == names
     assert AutoModelForSequenceClassification.from_pretrained(tmp_path).config.num_labels == len(names)
     assert not list(tmp_path.rglob("training_args.bin"))
+
+
+@pytest.mark.parametrize("task", ["medication_recommendation", "readmission"])
+def test_label_attention_starts_at_the_shares_of_what_it_is_fed(task, pretrained, tmp_path, monkeypatch):
+    train, born = MedMPLMTrainer.train, []
+
+    def remember(trainer, **arguments):
+        born.append(torch.sigmoid(trainer.model.classifier.bias.detach()).tolist())
+        return train(trainer, **arguments)
+
+    monkeypatch.setattr(MedMPLMTrainer, "train", remember)
+    run_finetuning.main(options(task, pretrained, tmp_path, classifier="label_attention"))
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert config.classifier == "label_attention"
+    assert born[0] == pytest.approx(config.label_prior, abs=1e-6)
+    if task == "readmission":
+        assert config.label_prior == [0.5], "the training visits are balanced"
+    else:
+        assert len(set(config.label_prior)) > 1
+    _, probabilities, _ = read_predictions(tmp_path, "test")
+    assert probabilities.shape[1] == NUM_LABELS[task]
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert isinstance(loaded.classifier, MedMPLMLabelWiseHead)
 
 
 def test_threshold_and_temperature_of_validation_decide_on_test_and_travel_with_the_model(

@@ -136,8 +136,8 @@ class ModelArguments:
             encoder reads by itself; 1 by default.
         chunk_length (`int`, *optional*): tokens of a chunk; 512 by default, or what the text encoder reads if
             that is less. More for an encoder of long texts.
-        classifier (`str`, *optional*): head of ICD coding and medication prediction, `mlp` or
-            `label_attention`.
+        classifier (`str`, *optional*): head of a task, `mlp` or `label_attention`, in which each label
+            searches the words and the codes.
     """
 
     architecture: str = field(
@@ -172,9 +172,7 @@ class ModelArguments:
     chunk_length: int | None = field(
         default=None, metadata={"help": "tokens of a chunk, at most 512 by default"}
     )
-    classifier: str | None = field(
-        default=None, metadata={"help": "icd_coding, medication_prediction: mlp or label_attention"}
-    )
+    classifier: str | None = field(default=None, metadata={"help": "head of a task: mlp or label_attention"})
 
     def __post_init__(self) -> None:
         for name in (*TEXT_SIZES, *CODE_SIZES):

@@ -69,11 +69,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def damage(folder: Path) -> str | None:
+def damage(folder: Path, needs_state: bool = True) -> str | None:
     """Find out what is wrong with a checkpoint, before anything in it is opened.
 
     Args:
         folder (`Path`): a folder `checkpoint-N`.
+        needs_state (`bool`, defaults to True): a checkpoint that holds only a model cannot be gone on from.
 
     Returns:
         The first thing that is wrong, in a few words, or None if each file is what was written.
@@ -90,7 +91,7 @@ def damage(folder: Path) -> str | None:
                 return f"{name} has other content than was written"
         except OSError as error:
             return f"{name}: {error.strerror}"
-    if not {STATE_FILE, _SCHEDULER_FILE} <= manifest["files"].keys():
+    if needs_state and not {STATE_FILE, _SCHEDULER_FILE} <= manifest["files"].keys():
         return "it holds only a model (--save_only_model)"
     return None
 

@@ -250,7 +250,6 @@ def _is_served(states: torch.Tensor, probability: float) -> bool:
         0 < probability < PROBABILITY_LIMIT
         and states.device.type == "cpu"
         and states.dtype in (torch.float32, torch.float64)
-        and torch.is_grad_enabled()
         and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
     )
 

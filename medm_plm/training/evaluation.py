@@ -44,7 +44,8 @@ def keep_places(logits: tuple[torch.Tensor, torch.Tensor], labels: torch.Tensor)
     kept = []
     for scores in logits:
         own = scores[visits, labels[visits, positions]]
-        better = [(scores[visit] >= score).sum() - 1 for visit, score in zip(visits, own, strict=True)]
+        # Written so that a score that is not a number gets the worst place.
+        better = [(~(scores[visit] < score)).sum() - 1 for visit, score in zip(visits, own, strict=True)]
         places = torch.full_like(labels, IGNORED_LABEL)
         places[visits, positions] = torch.stack(better) if better else visits
         kept.append(places)
@@ -195,9 +196,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Args:
         path (`Path`): the file.
         content (`Mapping`): nested mappings, lists, numbers and text.
+
+    Raises:
+        InputError: if the disk is full or the folder is not writable.
     """
+    text = json.dumps(_plain(content), indent=2) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_plain(content), indent=2) + "\n", encoding="utf-8")
+    write_private(path, lambda staging: staging.write_text(text, encoding="utf-8"))
 
 
 def _plain(value: Any) -> Any:

@@ -4,13 +4,16 @@ Frozen layers run in evaluation mode, so their output is a function of the note 
 kept on disk, real tokens only, in files that are mapped into memory. A folder is named after the frozen
 weights, a note after its tokens: other weights, another tokenizer or other notes never meet a wrong state,
 runs share what they have in common, and a broken-off computation goes on where it stopped. Notes that find
-no place are computed whenever they are used, with the same result.
+no place are computed whenever they are used. Their states are not rounded then, so a run writes down which
+notes these are and holds to it when it is resumed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,9 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
+from medm_plm.data.files import make_private_folder, write_private
 from medm_plm.errors import InputError
+from medm_plm.training.checkpoints import checkpoints_in
 from medm_plm.training.prefix_states import bytes_per_token, compute_states, note_name, prefix_fingerprint
 from medm_plm.training.state_files import folder_bytes, open_states, remove_damaged, write_states
 
@@ -29,6 +34,7 @@ BYTES_PER_FILE = 64 * 2**20
 BYTES_PER_HEADER_ENTRY = 160
 SHARE_OF_FREE_SPACE = 0.95
 GIGABYTE = 10**9
+LEFT_OUT_FILE = "notes_without_place.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class CacheOptions:
             of the disk, are computed whenever they are used. Without a limit too small a disk is an error.
         device (`torch.device`, *optional*): where missing states are computed; where the model is by default.
         process_index, num_processes (`int`): each process computes its share of the missing notes.
+        run_folder (`str` or `Path`, *optional*): where the run writes down which notes found no place.
         wait_for_all (`Callable`, *optional*): returns as soon as all processes have called it.
         report (`Callable`, *optional*): takes the line that says what is needed and what there is.
     """
@@ -53,6 +60,7 @@ class CacheOptions:
     device: torch.device | None = None
     process_index: int = 0
     num_processes: int = 1
+    run_folder: str | Path | None = None
     wait_for_all: Callable[[], Any] = lambda: None
     report: Callable[[str], Any] = logger.info
 
@@ -66,6 +74,7 @@ class CacheOptions:
             device=args.device,
             process_index=args.process_index,
             num_processes=args.world_size,
+            run_folder=args.output_dir,
             wait_for_all=args.distributed_state.wait_for_everyone,
             report=print if args.process_index == 0 else logger.info,
         )
@@ -99,20 +108,61 @@ def add_prefix_states(
     remove_damaged(folder, options.process_index, options.num_processes)
     options.wait_for_all()
     kept = open_states(folder)
-    missing = {name: ids for name, ids in notes.items() if name not in kept}
+    left_out = _left_out_before(notes, options)
+    missing = {name: ids for name, ids in notes.items() if name not in kept and name not in (left_out or ())}
     chosen = _within_limits(model, notes, missing, options)
+    if left_out is None:
+        left_out = missing.keys() - chosen
+    elif len(chosen) < len(missing):
+        raise _not_resumable(len(missing) - len(chosen), options)
     share = {
         name: notes[name]
         for index, name in enumerate(notes)
         if index % options.num_processes == options.process_index and name in chosen
     }
     options.wait_for_all()  # all have planned before the first one writes
+    if options.process_index == 0:
+        _write_down(notes, left_out, options)
     _fill(model, share, folder, text_padding_id, options)
     options.wait_for_all()
     if missing:
         kept = open_states(folder)
     for name, visit in zip(names, visits, strict=True):
-        visit["text_prefix_states"] = kept.get(name)
+        visit["text_prefix_states"] = None if name in left_out else kept.get(name)
+
+
+def _left_out_before(notes: Mapping[str, Any], options: CacheOptions) -> set[str] | None:
+    """Notes without place when the run began; None if it has no checkpoint yet."""
+    if options.run_folder is None or not checkpoints_in(Path(options.run_folder)):
+        return None
+    try:
+        content = json.loads((Path(options.run_folder) / LEFT_OUT_FILE).read_bytes())
+        return set(content["left_out"]) if content["notes"] == _digest_of_names(notes) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _write_down(notes: Mapping[str, Any], left_out: Collection[str], options: CacheOptions) -> None:
+    if options.run_folder is None:
+        return
+    text = json.dumps({"notes": _digest_of_names(notes), "left_out": sorted(left_out)})
+    make_private_folder(Path(options.run_folder))
+    write_private(
+        Path(options.run_folder) / LEFT_OUT_FILE, lambda staging: staging.write_text(text, encoding="utf-8")
+    )
+
+
+def _digest_of_names(names: Iterable[str]) -> str:
+    return hashlib.sha256(" ".join(sorted(names)).encode()).hexdigest()
+
+
+def _not_resumable(num_missing: int, options: CacheOptions) -> InputError:
+    return InputError(
+        "the frozen text cache has lost notes that the run began with, and has no place for them",
+        file=options.folder,
+        received=f"{num_missing:,} notes without place",
+        remedy="make room, or raise --frozen_text_cache_gb",
+    )
 
 
 def _require_prefix(model: Any) -> None:

@@ -10,10 +10,8 @@ from typing import Any
 
 import torch
 from torch.nn.utils import get_total_norm
-from torch.utils.data import get_worker_info
 
 from medm_plm.errors import InputError
-from medm_plm.training.interruption import outlive_signals
 
 EXAMPLE_IDS = "example_ids"
 QUANTITIES = ("loss", "gradient", "weights")
@@ -29,13 +27,9 @@ class NamedBatches:
 
     def __init__(self, collate: Callable[[list[Any]], Mapping[str, Any]]) -> None:
         self.collate = collate
-        self._is_prepared = False
 
     def __call__(self, examples: list[Any]) -> dict[str, Any]:
         """Return the batch with `example_ids` (`list[str]`)."""
-        if get_worker_info() is not None and not self._is_prepared:
-            outlive_signals()
-            self._is_prepared = True
         return {**self.collate(examples), EXAMPLE_IDS: [example["example_id"] for example in examples]}
 
 

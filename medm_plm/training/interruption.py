@@ -6,8 +6,9 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 from transformers.utils import logging
 
@@ -82,6 +83,23 @@ def outlive_signals() -> None:
     # Only a waiting thread learns who sent a signal.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+class OutlivingWorker:
+    """`worker_init_fn` of a data loader whose workers outlive signals to their process group.
+
+    Args:
+        then (`Callable`, *optional*): the `worker_init_fn` that the loader had before.
+    """
+
+    def __init__(self, then: Callable[[int], Any] | None = None) -> None:
+        self.then = then
+
+    def __call__(self, worker_id: int) -> None:
+        """Prepare a worker before it loads anything."""
+        outlive_signals()
+        if self.then is not None:
+            self.then(worker_id)
 
 
 def _end_with_parent() -> None:

@@ -24,8 +24,7 @@ from configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig
 from medm_plm import rivals
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.errors import InputError
-from medm_plm.training.arguments import NER_TASK, ModelArguments, RunArguments
-from medm_plm.training.datasets import CODE_TYPE_OF_LABELS
+from medm_plm.training.arguments import NER_TASK, TASK_NAMES, ModelArguments, RunArguments
 from modeling_medm_plm import (
     MedMPLMForICDCoding,
     MedMPLMForMedicationRecommendation,
@@ -446,11 +445,11 @@ def label_shares(labels: np.ndarray) -> list[float]:
 
 def _check_classifier(name: str, arguments: ModelArguments) -> None:
     is_own = arguments.architecture == rivals.OWN_ARCHITECTURE
-    if arguments.classifier == "label_attention" and not (is_own and name in CODE_TYPE_OF_LABELS):
+    if arguments.classifier == "label_attention" and not (is_own and name in TASK_NAMES):
         raise InputError(
             "option --classifier label_attention has no place here",
             received=f"{name} with {arguments.architecture}",
-            expected=f"{' or '.join(CODE_TYPE_OF_LABELS)} with {rivals.OWN_ARCHITECTURE}",
+            expected=f"{', '.join(TASK_NAMES)} with {rivals.OWN_ARCHITECTURE}",
             remedy="leave it out",
         )
 

@@ -37,7 +37,6 @@ from medm_plm.training.ner_examples import (
     tokenize_sentences,
     words_of_tokens,
 )
-from medm_plm.training.resumable_trainer import ResumableTrainer
 from medm_plm.training.resuming import resume_folder
 from medm_plm.training.trainer import MedMPLMTrainer, start_run
 from modeling_medm_plm import MedMPLMForTokenClassification
@@ -78,22 +77,12 @@ class NerData:
 class TokenTrainer(MedMPLMTrainer):
     """`MedMPLMTrainer` whose evaluation loss is that of a tagger: the mean over all sentences."""
 
-    def prediction_step(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        *args: Any,
-        **kwargs: Any,
-    ) -> tuple[Any, Any, Any]:
-        """Predict a batch, and note the loss of each of its sentences."""
-        loss, logits, labels = ResumableTrainer.prediction_step(self, model, inputs, False, *args, **kwargs)
-        tagger = self.accelerator.unwrap_model(model)
-        with torch.no_grad():
-            losses = tagger.sentence_losses(logits, labels).double()
-        parts = torch.stack([losses, (labels != IGNORED_LABEL).any(dim=1).double()], dim=1)
-        self._example_losses.append(self.accelerator.gather_for_metrics(parts))
-        return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
+    def example_losses(
+        self, model: torch.nn.Module, loss: torch.Tensor, logits: Any, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Loss of each sentence, and 1, or 0 for a sentence without words; `(batch, 2)`."""
+        losses = model.sentence_losses(logits, labels).double()
+        return torch.stack([losses, (labels != IGNORED_LABEL).any(dim=1).double()], dim=1)
 
 
 def run_ner(

@@ -34,7 +34,7 @@ from medm_plm.training.finiteness import (
     NamedBatches,
     not_finite_error,
 )
-from medm_plm.training.interruption import Interruption
+from medm_plm.training.interruption import Interruption, OutlivingWorker
 from medm_plm.training.step_callback import StepCallback
 
 logger = logging.get_logger(__name__)
@@ -119,7 +119,7 @@ class ResumableTrainer(LengthGroupingMixin, Trainer):
         """Build the loader of the training batches, which name their examples."""
         collate, self.data_collator = self.data_collator, NamedBatches(self.data_collator)
         try:
-            return super().get_train_dataloader()
+            return _outliving(super().get_train_dataloader())
         finally:
             self.data_collator = collate
 
@@ -129,7 +129,7 @@ class ResumableTrainer(LengthGroupingMixin, Trainer):
         # run makes more iterators than an uninterrupted one, so the draw must not come from the state that
         # dropout uses.
         getattr(loader, "base_dataloader", loader).generator = torch.Generator()
-        return loader
+        return _outliving(loader)
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         places = super()._init_training_state(*args, **kwargs)
@@ -216,7 +216,7 @@ class ResumableTrainer(LengthGroupingMixin, Trainer):
         if self.interruption.saved_step is not None:
             return
         best = Path(str(self.state.best_model_checkpoint))
-        if (fault := checkpoints.damage(best)) is not None:
+        if (fault := checkpoints.damage(best, needs_state=False)) is not None:
             if self.is_world_process_zero():
                 logger.warning(f"{best.name}, the best one, is damaged ({fault}): the last weights are kept")
             return
@@ -262,6 +262,14 @@ class ResumableTrainer(LengthGroupingMixin, Trainer):
                 file=place,
                 remedy="older checkpoints are intact; make room and start the same command again",
             ) from None
+
+
+def _outliving(loader: DataLoader) -> DataLoader:
+    """Let the workers of a loader, for training or evaluation, outlive signals to their process group."""
+    inner = getattr(loader, "base_dataloader", loader)
+    if not isinstance(inner.worker_init_fn, OutlivingWorker):
+        inner.worker_init_fn = OutlivingWorker(inner.worker_init_fn)
+    return loader
 
 
 def is_writing_error(error: Exception) -> bool:

@@ -24,16 +24,20 @@ from medm_plm.training.checkpoints import best_checkpoint, checkpoints_in, damag
 logger = logging.get_logger(__name__)
 
 RUN_FILE = "run.json"
+TRAINING_REVISION = 1
+"""Raised with every change of the code after which a resumed run would end in other numbers."""
+
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 _DATA_FILES = (VISITS_FILE, VOCABULARY_FILE)
-_WEIGHTS_FILE = "model.safetensors"
+_MODEL_FILES = (".json", ".safetensors", ".bin", ".txt", ".model")
+"""Configuration, weights and vocabulary of a model, sharded or not."""
 
 # Options that change neither weights nor losses. Nor do those with one of the
 # prefixes below, apart from `dataloader_drop_last`.
 _FREE_OPTIONS = frozenset(
     (
         *("output_dir", "resume_from_checkpoint", "save_total_limit", "data"),
-        *("frozen_text_cache", "frozen_text_cache_gb"),
+        "frozen_text_cache_gb",  # `feature_cache` holds to the notes it left out at the first start
         *("tune_threshold", "fit_temperature", "ddi_pairs"),
         *("probe_shuffled_modalities", "disable_tqdm", "report_to", "run_name", "project", "push_to_hub"),
         *("local_rank", "ddp_timeout", "skip_memory_metrics", "torch_empty_cache_steps"),
@@ -78,12 +82,18 @@ def resume_folder(args: RunArguments, *options: Any) -> str | None:
 
 def _choose(args: RunArguments, options: tuple[Any, ...]) -> str | None:
     asked, folder = args.resume_from_checkpoint or "auto", Path(args.output_dir)
+    description = describe_run(args, *options)
     if asked not in ("auto", "last", "never"):
-        return _named(Path(asked), args.world_size)
+        chosen = _named(Path(asked), args.world_size)
+        make_private_folder(folder)
+        recover(folder)
+        _record(
+            folder, description
+        )  # what is written here from now on is of this run, not of the earlier one
+        return chosen
     make_private_folder(folder)
     recover(folder)
     checkpoints = checkpoints_in(folder)
-    description = describe_run(args, *options)
     if not checkpoints:
         if asked == "last":
             raise _nothing_to_resume(folder)
@@ -155,13 +165,20 @@ def describe_run(args: RunArguments, *options: Any) -> dict[str, Any]:
     for part in options:
         chosen.update(vars(part))
     data = chosen.get("data")
+    # Kept states are rounded, so it counts whether they are used, but not where they lie.
+    chosen["frozen_text_cache"] = chosen.get("frozen_text_cache") is not None
     kept = {name: value for name, value in chosen.items() if _matters(name)}
     for name in _FOLDER_OPTIONS:
-        if kept.get(name) and (Path(kept[name]) / _WEIGHTS_FILE).is_file():
-            kept[name] = fingerprint(Path(kept[name]) / _WEIGHTS_FILE)
+        if kept.get(name) and (folder := Path(kept[name])).is_dir():
+            files = sorted(path for path in folder.iterdir() if path.suffix in _MODEL_FILES)
+            kept[name] = {path.name: fingerprint(path) for path in files}
     description = {
         **kept,
         "number of processes": args.world_size,
+        "kind of processes": str(args.distributed_state.distributed_type),
+        "device": args.device.type,
+        "precision": args.mixed_precision,
+        "revision of the training": TRAINING_REVISION,
         **{name: fingerprint(Path(data) / name) for name in _DATA_FILES if data is not None},
         "version of python": platform.python_version(),
         **{f"version of {name}": version(name) for name in _PACKAGES},

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from medm_plm import rivals
-from medm_plm.training.resumable_trainer import ResumableTrainer
 from medm_plm.training.trainer import MedMPLMTrainer
 
 
@@ -18,19 +17,10 @@ class RivalPretrainingTrainer(MedMPLMTrainer):
     each visit of a batch is given the mean of the batch.
     """
 
-    def prediction_step(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        *args: Any,
-        **kwargs: Any,
-    ) -> tuple[Any, Any, Any]:
-        """Predict a batch, and note the loss of each of its visits."""
-        loss, logits, labels = ResumableTrainer.prediction_step(self, model, inputs, False, *args, **kwargs)
+    def example_losses(
+        self, model: torch.nn.Module, loss: torch.Tensor, logits: Any, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Loss and weight of each visit `(batch, 2)`."""
         if logits.dim() == 3:
-            losses = rivals.hidden_code_losses(logits, labels)
-        else:
-            losses = torch.stack([loss.double(), torch.ones_like(loss).double()]).expand(len(labels), 2)
-        self._example_losses.append(self.accelerator.gather_for_metrics(losses))
-        return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
+            return rivals.hidden_code_losses(logits, labels)
+        return torch.stack([loss.double(), torch.ones_like(loss).double()]).expand(len(labels), 2)

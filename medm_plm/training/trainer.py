@@ -101,11 +101,26 @@ class MedMPLMTrainer(ResumableTrainer):
         """Predict a batch, and note the loss of each of its examples."""
         loss, logits, labels = super().prediction_step(model, inputs, False, *args, **kwargs)
         if labels is not None:
-            target = self.accelerator.unwrap_model(model).config.pretraining_target
-            losses = example_losses(logits, labels, target)
+            with torch.no_grad():
+                losses = self.example_losses(self.accelerator.unwrap_model(model), loss, logits, labels)
             # Leaves out what is repeated so that all processes have batches of one size.
             self._example_losses.append(self.accelerator.gather_for_metrics(losses))
         return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
+
+    def example_losses(
+        self, model: torch.nn.Module, loss: torch.Tensor, logits: Any, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Take the loss of an evaluation batch apart; for models with losses of their own to override.
+
+        Args:
+            model (`nn.Module`): the model itself, unwrapped.
+            loss (`torch.FloatTensor` of shape `()`): what it gave for the batch.
+            logits, labels: as `medm_plm.training.evaluation.example_losses` takes them.
+
+        Returns:
+            `torch.DoubleTensor` of shape `(batch, 2)`: loss and weight of each example.
+        """
+        return example_losses(logits, labels, model.config.pretraining_target)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)

@@ -143,3 +143,12 @@ def test_files_are_installed_beside_others(tmp_path):
     files = {p.relative_to(tmp_path).as_posix(): p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
     assert files == expected
     assert not (tmp_path / "_staging").exists()
+
+
+def test_a_checkpoint_of_a_model_alone_is_whole_but_cannot_be_gone_on_from(tmp_path):
+    folder = write(tmp_path / "checkpoint-5", {"model.safetensors": "0123456789"})
+    seal(folder, processes=1)
+    assert "only a model" in damage(folder)
+    assert damage(folder, needs_state=False) is None
+    (folder / "model.safetensors").write_text("0")
+    assert "model.safetensors" in damage(folder, needs_state=False)

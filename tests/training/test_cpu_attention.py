@@ -232,10 +232,14 @@ def test_ours_only_for_dropout_in_training_and_masks_of_padding(monkeypatch):
         output, _ = blockwise_attention_forward(module, *given, mask, dropout=dropout, **extra)
         assert called == [expected]
         assert output.shape == (2, given[0].shape[2], 3, 4)
-    with torch.no_grad():
+    results = []
+    for gradients in (True, False):  # reentrant checkpointing computes the same first without, then with
         called.clear()
-        blockwise_attention_forward(layer, *inputs, None, dropout=0.1)
-        assert called == ["library"]
+        torch.manual_seed(0)
+        with torch.set_grad_enabled(gradients):
+            results.append(blockwise_attention_forward(layer, *inputs, None, dropout=0.1)[0])
+        assert called == ["ours"]
+    assert torch.equal(*results)
 
 
 def test_without_dropout_equal_to_the_library():

@@ -98,3 +98,9 @@ def test_facts_name_the_data_by_content(tmp_path):
     assert facts["data_sha256"] == hashlib.sha256(b"visits").hexdigest()
     assert facts["seed"] == 3
     assert str(tmp_path) not in json.dumps(facts)
+
+
+def test_a_score_that_is_not_a_number_gets_the_worst_place():
+    scores = torch.tensor([[0.1, torch.nan, 0.3, 0.2]])
+    places = evaluation.keep_places((scores, scores), torch.tensor([[1, 2, -100]]))
+    assert places[0].tolist() == [[3, 1, -100]]

@@ -353,6 +353,30 @@ def test_a_limit_holds_for_the_folder_and_all_that_is_in_it(tmp_path, small_file
     assert has_states.count(False) == len(computed)
 
 
+def test_a_resumed_run_leaves_out_the_notes_that_it_left_out_before(tmp_path, small_files):
+    visits, cache, run = tokenized_visits(12), tmp_path / "cache", tmp_path / "run"
+
+    def states(limit: float, folder: Path = run) -> list[bool]:
+        made = kept(tiny(), cache, visits, limit_gb=limit / 1e9, run_folder=folder)
+        return [visit["text_prefix_states"] is not None for visit in made]
+
+    few = states(4_000)
+    assert 0 < sum(few) < 12
+    assert sum(states(8_000)) > sum(few)  # without a checkpoint nothing has been learnt yet
+    few = states(8_000)
+    (run / "checkpoint-1").mkdir()
+    assert states(1e6) == few
+    assert all(states(1e6, tmp_path / "another"))  # now all are kept, for another run
+    assert states(1e6) == few
+    for path in files_of(cache):
+        path.unlink()
+    assert states(1e6) == few
+    for path in files_of(cache):
+        path.unlink()
+    with pytest.raises(InputError, match=r"has lost notes that the run began with.*--frozen_text_cache_gb"):
+        states(1_000)
+
+
 def test_a_disk_that_is_too_small_is_noticed_before_anything_is_computed(tmp_path, monkeypatch, computed):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10_000, 8_000, 2_000))

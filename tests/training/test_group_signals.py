@@ -28,11 +28,12 @@ OPTIONS = {
 }
 STEP = 3
 READY = "ready"
+EVALUATION = {"eval_strategy": "steps", "eval_steps": STEP - 1, "per_device_eval_batch_size": 2}
 SECONDS = 120
 
 
 class WaitForSignal(TrainerCallback):
-    """Stops in the middle of an epoch until a signal has been noted."""
+    """Stops in the middle of an epoch, or of the evaluation before it, until a signal has been noted."""
 
     def __init__(self, trainer, ready: Path) -> None:
         self.trainer, self.ready = trainer, ready
@@ -40,13 +41,21 @@ class WaitForSignal(TrainerCallback):
     def on_step_begin(self, args, state, control, **kwargs):
         """Say so, and wait."""
         if state.global_step + 1 == STEP:
-            self.ready.touch()
-            while not self.trainer.interruption.signal_number:
-                time.sleep(0.01)
+            self.wait()
+
+    def on_prediction_step(self, args, state, control, **kwargs):
+        """The same between two batches of an evaluation."""
+        self.wait()
+
+    def wait(self) -> None:
+        """Say so, and wait."""
+        self.ready.touch()
+        while not self.trainer.interruption.signal_number:
+            time.sleep(0.01)
 
 
-def interrupted_run(folder: Path) -> None:
-    trainer = pretraining_trainer(tiny_processor(VISITS), folder, **OPTIONS)
+def interrupted_run(folder: Path, **options) -> None:
+    trainer = pretraining_trainer(tiny_processor(VISITS), folder, **OPTIONS, **options)
     trainer.add_callback(WaitForSignal(trainer, folder / READY))
     trainer.train()
 
@@ -59,12 +68,18 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)]
+    ("number", "status", "when"),
+    [
+        (signal.SIGTERM, 143, "training"),
+        (signal.SIGINT, 130, "training"),
+        (signal.SIGUSR1, 138, "training"),
+        (signal.SIGTERM, 143, "evaluation"),
+    ],
 )
-def test_a_signal_to_the_group_saves_and_the_run_goes_on_to_the_bit(number, status, whole, tmp_path):
+def test_a_signal_to_the_group_saves_and_the_run_goes_on_to_the_bit(number, status, when, whole, tmp_path):
     paths = os.pathsep.join([str(PROJECT_ROOT), str(PROJECT_ROOT / "tests")])
     run = subprocess.Popen(
-        [sys.executable, __file__, str(tmp_path)],
+        [sys.executable, __file__, str(tmp_path), when],
         env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
         stderr=subprocess.PIPE,
         text=True,
@@ -81,12 +96,14 @@ def test_a_signal_to_the_group_saves_and_the_run_goes_on_to_the_bit(number, stat
     with pytest.raises(ProcessLookupError):  # no worker is left behind
         os.killpg(run.pid, 0)
     (saved,) = checkpoints_in(tmp_path / "checkpoints")
-    again = pretraining_trainer(tiny_processor(VISITS), tmp_path, **OPTIONS)
+    options = EVALUATION if when == "evaluation" else {}
+    again = pretraining_trainer(tiny_processor(VISITS), tmp_path, **OPTIONS, **options)
     again.train(resume_from_checkpoint=str(saved))
     weights, losses = whole
-    assert logged(again) == losses
+    assert when == "evaluation" or logged(again) == losses
     assert all(torch.equal(weight, again.model.state_dict()[name]) for name, weight in weights.items())
 
 
 if __name__ == "__main__":
-    run_main(lambda: interrupted_run(Path(sys.argv[1])))
+    chosen = EVALUATION if sys.argv[2] == "evaluation" else {}
+    run_main(lambda: interrupted_run(Path(sys.argv[1]), **chosen))

@@ -16,6 +16,7 @@ from medm_plm.training.datasets import tokenize_visits
 from medm_plm.training.feature_cache import CacheOptions, add_prefix_states
 from medm_plm.training.models import label_shares, load_model, load_processor, new_model, shared_processor
 from medm_plm.training.prefix_states import note_name
+from modeling_medm_plm import MedMPLMLabelWiseHead
 from prepared_cohort import (
     invent_visits,
     pretrained_folder,
@@ -111,17 +112,22 @@ def test_impossible_options_of_a_new_model(options, message, visits, tmp_path):
         build()
 
 
-@pytest.mark.parametrize("name", ["pretraining", *TASK_NAMES])
-def test_label_attention_is_for_tasks_with_labels_of_one_visit(name, visits, pretrained):
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_every_task_has_label_attention(name, visits, pretrained):
     options, vocabulary = tiny_model_options(classifier="label_attention"), vocabulary_of(visits)
-    if name in ("icd_coding", "medication_prediction"):
-        assert (
-            new_model(name, vocabulary, tiny_processor(visits), options).config.classifier
-            == "label_attention"
-        )
-        return
+    for model in (
+        new_model(name, vocabulary, tiny_processor(visits), options),
+        load_model(name, pretrained, options),
+    ):
+        assert model.config.classifier == "label_attention"
+        assert isinstance(model.classifier, MedMPLMLabelWiseHead)
+
+
+@pytest.mark.parametrize(("name", "architecture"), [("pretraining", "medm_plm"), ("icd_coding", "caml")])
+def test_pretraining_and_rivals_have_no_label_attention(name, architecture, visits, pretrained):
+    options = tiny_model_options(classifier="label_attention", architecture=architecture)
     for build in (
-        lambda: new_model(name, vocabulary, tiny_processor(visits), options),
+        lambda: new_model(name, vocabulary_of(visits), tiny_processor(visits), options),
         lambda: load_model(name, pretrained, options),
     ):
         with pytest.raises(InputError, match="option --classifier label_attention has no place here"):

@@ -268,3 +268,21 @@ def test_a_damaged_best_checkpoint_is_said_and_not_loaded(processor, tmp_path, c
     saved = load_file(newest / "model.safetensors")
     weights = trainer.model.state_dict()
     assert all(torch.equal(weights[name], weight) for name, weight in saved.items())
+
+
+def test_the_best_weights_are_taken_from_a_checkpoint_of_a_model_alone(processor, tmp_path):
+    options = {
+        **EVERY_STEP,
+        **BY_EPOCH,
+        "save_strategy": "epoch",
+        "learning_rate": 0.05,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "loss",
+        "greater_is_better": True,  # the first evaluation of two is the best
+        "save_only_model": True,
+    }
+    trainer = pretraining_trainer(processor, tmp_path, **options)
+    trainer.train()
+    best = load_file(tmp_path / "checkpoints" / "checkpoint-7" / "model.safetensors")
+    weights = trainer.model.state_dict()
+    assert all(torch.equal(weights[name], weight) for name, weight in best.items())

@@ -142,3 +142,38 @@ def test_a_named_checkpoint_must_be_intact(started, tmp_path):
     spoil(started[9])
     with pytest.raises(InputError, match=r"checkpoint-9: the checkpoint is damaged: scheduler\.pt"):
         resume_folder(run_arguments(tmp_path, resume_from_checkpoint=str(started[9])))
+
+
+def test_what_goes_on_from_a_named_checkpoint_is_that_run_from_then_on(started, tmp_path):
+    other = {"seed": 4}
+    resume_folder(run_arguments(tmp_path, resume_from_checkpoint=str(started[9]), **other))
+    assert resume_folder(run_arguments(tmp_path, **other)) == str(started[10])
+    with pytest.raises(InputError, match="another run, which differs in seed"):
+        resume_folder(run_arguments(tmp_path))
+
+
+def test_a_run_that_reads_rounded_states_is_another_than_one_that_computes_them(tmp_path):
+    cached = {"frozen_text_cache": str(tmp_path / "cache")}
+    assert resume_folder(run_arguments(tmp_path, **cached)) is None
+    checkpoint = str(make_checkpoint(tmp_path, 1))
+    moved = run_arguments(tmp_path, frozen_text_cache=str(tmp_path / "moved"), frozen_text_cache_gb=1.0)
+    assert resume_folder(moved) == checkpoint
+    with pytest.raises(InputError, match="differs in frozen_text_cache;"):
+        resume_folder(run_arguments(tmp_path))
+
+
+def test_each_file_of_a_text_model_counts_and_its_place_does_not(tmp_path):
+    def options(folder) -> ModelArguments:
+        return ModelArguments(text_model=str(folder))
+
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    for folder in (first, moved):
+        folder.mkdir()
+        (folder / "config.json").write_text('{"hidden_act": "gelu"}')
+        (folder / "model-00001-of-00002.safetensors").write_bytes(b"weights")
+    assert resume_folder(run_arguments(tmp_path), options(first)) is None
+    checkpoint = str(make_checkpoint(tmp_path, 1))
+    assert resume_folder(run_arguments(tmp_path), options(moved)) == checkpoint
+    (moved / "config.json").write_text('{"hidden_act": "relu"}')
+    with pytest.raises(InputError, match="differs in text_model;"):
+        resume_folder(run_arguments(tmp_path), options(moved))
