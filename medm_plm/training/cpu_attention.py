@@ -291,6 +291,17 @@ def prepare_for_training_on_cpu(model: nn.Module) -> None:
             _exchange_dropout(encoder)
 
 
+def end_training_on_cpu(model: nn.Module) -> None:
+    """Give the text encoder the library's attention back, so that copies of the model open anywhere.
+
+    Args:
+        model (`nn.Module`): what `prepare_for_training_on_cpu` was given.
+    """
+    for encoder in model.modules():
+        if isinstance(encoder, PreTrainedModel) and encoder.config._attn_implementation == NAME:
+            encoder.set_attn_implementation("sdpa")
+
+
 def _exchange_dropout(encoder: nn.Module) -> None:
     for parent in list(encoder.modules()):
         for name, child in parent.named_children():

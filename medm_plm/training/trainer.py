@@ -13,7 +13,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from medm_plm.training.arguments import RunArguments
-from medm_plm.training.cpu_attention import prepare_for_training_on_cpu
+from medm_plm.training.cpu_attention import end_training_on_cpu, prepare_for_training_on_cpu
 from medm_plm.training.datasets import ExampleDataset
 from medm_plm.training.evaluation import example_losses, mean_loss
 from medm_plm.training.resumable_trainer import ResumableTrainer
@@ -71,6 +71,15 @@ class MedMPLMTrainer(ResumableTrainer):
         )
         if args.device.type == "cpu" and self.model is not None:
             prepare_for_training_on_cpu(self.model)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as `ResumableTrainer` does; on a CPU with the attention made for it."""
+        if self.args.device.type == "cpu":
+            prepare_for_training_on_cpu(self.model)
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            end_training_on_cpu(self.model)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Build the optimizer and give the text encoder its own learning rate if one is set."""

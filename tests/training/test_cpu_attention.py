@@ -269,7 +269,7 @@ def test_a_trainer_on_a_cpu_chooses_it_and_evaluation_does_not(processor, tmp_pa
     assert set(called) == {"library", "ours"}  # the frozen layer has no dropout
     called.clear()
     trainer.evaluate()
-    assert set(called) == {"library"}
+    assert not called  # the library by itself
 
 
 def test_a_trainer_on_a_gpu_does_not_choose_it(processor, tmp_path, monkeypatch):
@@ -319,3 +319,12 @@ def test_resuming_goes_on_with_the_same_random_numbers(processor, tmp_path):
     assert logged(resumed) == logged(whole)
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], weight), name
+
+
+def test_after_training_a_copy_of_the_model_needs_nothing_of_ours(processor, tmp_path):
+    trainer = pretraining_trainer(processor, tmp_path, max_steps=1)
+    encoder = trainer.model.model.text_model
+    assert encoder.config._attn_implementation == NAME
+    trainer.train()
+    assert encoder.config._attn_implementation == "sdpa"
+    assert NAME not in repr(copy.deepcopy(trainer.model.config).__dict__)
