@@ -108,7 +108,7 @@ class Runner:
         waiting: list[Run],
         runs: Sequence[Run],
         states: dict[str, str],
-        children: dict[Any, tuple[Run, Job, float]],
+        children: _Children,
         labels: Mapping[str, str],
     ) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -122,9 +122,7 @@ class Runner:
                     self.report(f"{run.name}: skipped, since a run it needs failed")
                     continue
                 job = self._job(run, runs, labels)
-                process = context.Process(target=work, args=(job,))
-                process.start()
-                children[process] = (run, job, time.monotonic())
+                children.start(context.Process(target=work, args=(job,)), (run, job, time.monotonic()))
             for sentinel in connection.wait([process.sentinel for process in children]):
                 process = next(child for child in children if child.sentinel == sentinel)
                 process.join()
@@ -212,15 +210,36 @@ def _environment(preload: Sequence[str]) -> Iterator[None]:
         os.environ.update(before)
 
 
+class _Children(dict[Any, tuple[Run, Job, float]]):
+    """Processes at work. A request to stop that comes while one is being started waits until it is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_starting = self._is_asked_to_stop = False
+
+    def start(self, process: Any, facts: tuple[Run, Job, float]) -> None:
+        """Start a process and take note of it; one without the other would leave it behind."""
+        self._is_starting = True
+        try:
+            process.start()
+            self[process] = facts
+        finally:
+            self._is_starting = False
+        if self._is_asked_to_stop:
+            raise KeyboardInterrupt
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGINT and SIGTERM."""
+        self._is_asked_to_stop = True
+        if not self._is_starting:
+            raise KeyboardInterrupt
+
+
 @contextmanager
-def _ending_children() -> Iterator[dict[Any, tuple[Run, Job, float]]]:
+def _ending_children() -> Iterator[_Children]:
     """Pass a request to stop on to the children, which save a checkpoint, and wait for them."""
-    children: dict[Any, tuple[Run, Job, float]] = {}
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    children = _Children()
+    before = {number: signal.signal(number, children.interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield children
     finally:
@@ -232,4 +251,5 @@ def _ending_children() -> Iterator[dict[Any, tuple[Run, Job, float]]]:
             if process.is_alive():
                 process.kill()
                 process.join()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
