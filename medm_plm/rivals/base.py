@@ -34,6 +34,13 @@ class RivalPreTrainedModel(MedMPLMPreTrainedModel):
                 bound = module.hidden_size**-0.5
                 init.uniform_(parameter, -bound, bound)
 
+    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
+        """Save the weights under the names they have here.
+
+        Older releases of the library give those of a loaded model names of long ago (`LayerNorm.gamma`).
+        """
+        super().save_pretrained(save_directory, **{"save_original_format": False, **kwargs})
+
     def get_input_embeddings(self) -> nn.Module:
         encoder = self.model
         return encoder.get_input_embeddings()
