@@ -38,7 +38,8 @@ from medm_plm.explanations.visits import EXPLAINED_TASKS, visit_inputs
 from medm_plm.ontologies.titles import read_titles
 from medm_plm.training.arguments import ModelArguments
 from medm_plm.training.evaluation import METRICS_FILE
-from medm_plm.training.models import load_model, load_processor
+from medm_plm.training.models import load_model
+from medm_plm.training.processors import load_processor
 from medm_plm.training.task_examples import task_examples
 from modeling_medm_plm import MedMPLMForICDCoding, MedMPLMForReadmissionPrediction, MedMPLMVisitClassifier
 from tokenization_medm_plm import MedMPLMProcessor

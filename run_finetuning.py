@@ -27,7 +27,7 @@ from medm_plm import register_auto_classes, rivals
 from medm_plm.baselines import build_baseline
 from medm_plm.command_line import parse_arguments, print_table, run_main
 from medm_plm.data.collators import PatientCollator, VisitCollator
-from medm_plm.data.files import fingerprint
+from medm_plm.data.files import fingerprint, write_json
 from medm_plm.data.schema import (
     HADM_ID,
     NOTE,
@@ -54,13 +54,13 @@ from medm_plm.training.evaluation import (
     metrics_function,
     run_facts,
     target_rows,
-    write_json,
     write_predictions,
 )
 from medm_plm.training.feature_cache import CacheOptions, add_prefix_states
 from medm_plm.training.idle_options import refuse_idle_options
-from medm_plm.training.models import label_shares, load_model, new_model, require_same_codes, shared_processor
+from medm_plm.training.models import label_shares, load_model, new_model
 from medm_plm.training.ner import run_ner
+from medm_plm.training.processors import require_same_codes, shared_processor
 from medm_plm.training.results import measure, store_decision, take_statistics
 from medm_plm.training.resuming import resume_folder
 from medm_plm.training.task_data import TaskData, check_run_examples, run_examples, task_data
@@ -253,7 +253,6 @@ def _write(
         write_predictions(path, examples[split].targets, probabilities, truth, data.labels)
     content = {
         "task": options.task,
-        "predictor": options.baseline or "medm_plm",
         "pretrained": options.model != "none",
         "training_ratio": options.training_ratio,
         **run_facts(Path(options.data) / VISITS_FILE, args.seed),

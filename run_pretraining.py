@@ -22,6 +22,7 @@ from medm_plm import register_auto_classes, rivals
 from medm_plm.command_line import parse_arguments, print_table, run_main
 from medm_plm.data.checking import check_before_training
 from medm_plm.data.collators import CodeMasker, PretrainingCollator
+from medm_plm.data.files import write_json
 from medm_plm.data.schema import NOTE, VISITS_FILE, VOCABULARY_FILE, read_visits
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.training.arguments import ModelArguments, PretrainingArguments, RunArguments
@@ -32,10 +33,9 @@ from medm_plm.training.evaluation import (
     pretraining_metrics,
     prior_metrics,
     run_facts,
-    write_json,
 )
 from medm_plm.training.feature_cache import CacheOptions, add_prefix_states
-from medm_plm.training.models import new_model, shared_processor
+from medm_plm.training.models import new_model
 from medm_plm.training.pretraining_examples import (
     CODE_FIELDS,
     NOTE_FIELDS,
@@ -44,6 +44,7 @@ from medm_plm.training.pretraining_examples import (
     fixed_masks,
     pretraining_visits,
 )
+from medm_plm.training.processors import shared_processor
 from medm_plm.training.results import take_statistics
 from medm_plm.training.resuming import resume_folder
 from medm_plm.training.rival_trainer import RivalPretrainingTrainer

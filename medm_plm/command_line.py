@@ -14,6 +14,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
@@ -268,3 +269,16 @@ def _format_cell(cell: object) -> str:
 
 def _is_numeric(cells: Iterable[object]) -> bool:
     return all(cell is None or isinstance(cell, int | float) for cell in cells)
+
+
+@contextmanager
+def quiet_library() -> Iterator[None]:
+    """Hold back what transformers says while it does as it should: tables of weights, hints about speed."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

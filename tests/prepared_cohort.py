@@ -12,7 +12,8 @@ from medm_plm import register_auto_classes
 from medm_plm.data.schema import VISIT_SCHEMA, VISITS_FILE, VOCABULARY_FILE
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.training.arguments import ModelArguments
-from medm_plm.training.models import build_processor, new_model
+from medm_plm.training.models import new_model
+from medm_plm.training.processors import build_processor
 from modeling_medm_plm import MedMPLMPreTrainedModel
 from tokenization_medm_plm import MedMPLMProcessor
 

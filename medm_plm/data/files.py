@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from medm_plm.errors import InputError
@@ -113,6 +116,31 @@ def write_private(path: Path, write: Callable[[Path], object]) -> str:
             f"file cannot be written: {error.strerror}", file=path, remedy="check space and rights"
         ) from None
     return digest
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON completely or not at all; a number that is not finite becomes null.
+
+    Args:
+        path (`Path`): the file.
+        content (`Mapping`): nested mappings, lists, numbers and text.
+
+    Raises:
+        InputError: if the disk is full or the folder is not writable.
+    """
+    text = json.dumps(_plain(content), indent=2) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_private(path, lambda staging: staging.write_text(text, encoding="utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def flush(path: Path) -> None:

@@ -14,12 +14,13 @@ import numpy as np
 import polars as pl
 
 from medm_plm.command_line import parse_arguments
+from medm_plm.data.files import write_json
 from medm_plm.data.schema import HADM_ID, VISITS_FILE, VOCABULARY_FILE, read_visits
 from medm_plm.data.synthetic import read_truth, truth_matrix
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.errors import InputError
 from medm_plm.training.arguments import FinetuningArguments
-from medm_plm.training.evaluation import METRICS_FILE, run_facts, task_metrics, write_json, write_predictions
+from medm_plm.training.evaluation import METRICS_FILE, run_facts, task_metrics, write_predictions
 from medm_plm.training.task_data import run_examples, task_data
 
 _KIND_OF_TASK = {

@@ -6,12 +6,11 @@ A run has a folder: `run.json`, `log.txt`, and `output/` with what the script wr
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medm_plm.data.files import make_private_folder, write_private
+from medm_plm.data.files import make_private_folder, write_json
 from medm_plm.errors import InputError
 from medm_plm.experiments.planning import Run
 
@@ -53,8 +52,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
         InputError: if it cannot be written.
     """
     make_private_folder(folder)
-    text = json.dumps({"format": FORMAT, **_plain(record)}, indent=2) + "\n"
-    write_private(folder / RUN_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    write_json(folder / RUN_FILE, {"format": FORMAT, **record})
 
 
 def is_finished(folder: Path, fingerprint: str | None) -> bool:
@@ -96,13 +94,3 @@ def finished_records(output: Path) -> dict[str, dict[str, Any]]:
     if not found:
         raise InputError("there is no finished run", file=output, remedy="run the list without --report")
     return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -12,14 +12,13 @@ Axes: words and codes of the visit, positions of the inputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers.utils import logging
 
+from medm_plm.command_line import quiet_library
 from medm_plm.errors import InputError
 from medm_plm.explanations.integrated_gradients import integrated_gradients
 from medm_plm.explanations.prediction import evaluation
@@ -139,7 +138,7 @@ def _attention(
             if method == "attention"
             else "a model trained with --classifier label_attention",
         )
-    with torch.inference_mode(), _quiet_library():
+    with torch.inference_mode(), quiet_library():
         output = model(**batch, output_attentions=True)
     if method == "label_attention":
         by_part = {WORDS: output.label_attentions[0, label]}
@@ -151,17 +150,6 @@ def _attention(
             CODES: output.code_token_attentions[0].mean(dim=0),
         }
     return _merged(method, visit, {part: values.double().cpu().numpy() for part, values in by_part.items()})
-
-
-@contextmanager
-def _quiet_library() -> Iterator[None]:
-    """Hold back the warning that fast attention tells no weights of the encoders; they are not asked for."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 def _integrated_gradients(

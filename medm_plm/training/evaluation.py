@@ -190,31 +190,6 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write results as JSON; a metric that is not defined becomes null.
-
-    Args:
-        path (`Path`): the file.
-        content (`Mapping`): nested mappings, lists, numbers and text.
-
-    Raises:
-        InputError: if the disk is full or the folder is not writable.
-    """
-    text = json.dumps(_plain(content), indent=2) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_private(path, lambda staging: staging.write_text(text, encoding="utf-8"))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def write_predictions(
     path: Path, targets: pl.DataFrame, probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]
 ) -> None:

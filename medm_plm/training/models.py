@@ -1,30 +1,26 @@
-"""Build or load the processor and the model of a run.
+"""Build or load the model of a run.
 
-A run that starts from nothing learns its WordPiece vocabulary from the training notes and begins with a
-small, new BERT: the honest start where no published encoder is at hand. With `--text_model` the published
-encoder and its tokenizer go into the text tower.
+A run that starts from nothing begins with a small, new BERT: the honest start where no published encoder is
+at hand. With `--text_model` the published encoder goes into the text tower.
 """
 
 from __future__ import annotations
 
 import math
-import string
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from huggingface_hub.errors import StrictDataclassError
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoTokenizer, BertConfig, BertTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging
+from transformers import AutoConfig, BertConfig, PreTrainedTokenizerBase
 
 from configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig
 from medm_plm import rivals
+from medm_plm.command_line import quiet_library
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.errors import InputError
-from medm_plm.training.arguments import NER_TASK, TASK_NAMES, ModelArguments, RunArguments
+from medm_plm.training.arguments import NER_TASK, TASK_NAMES, ModelArguments
+from medm_plm.training.library_errors import one_line_errors, readable_text_model
+from medm_plm.training.processors import NOTE_LENGTHS
 from modeling_medm_plm import (
     MedMPLMForICDCoding,
     MedMPLMForMedicationRecommendation,
@@ -33,7 +29,7 @@ from modeling_medm_plm import (
     MedMPLMForTokenClassification,
     MedMPLMPreTrainedModel,
 )
-from tokenization_medm_plm import MedMPLMCodeTokenizer, MedMPLMProcessor
+from tokenization_medm_plm import MedMPLMProcessor
 
 MODEL_CLASSES: dict[str, type[MedMPLMPreTrainedModel]] = {
     "pretraining": MedMPLMForPreTraining,
@@ -45,156 +41,6 @@ MODEL_CLASSES: dict[str, type[MedMPLMPreTrainedModel]] = {
     NER_TASK: MedMPLMForTokenClassification,
 }
 HEAD_NAME = "classifier."  # attribute of the task models
-NOTE_LENGTHS = ("max_note_chunks", "chunk_length")
-TEXT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-
-
-@contextmanager
-def _one_line_errors(what: str) -> Iterator[None]:
-    """Turn what the library says about an impossible setting or a missing file into one of our errors."""
-    try:
-        yield
-    except (StrictDataclassError, ValueError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
-        cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
-        raise InputError(f"{what}: {cause}") from error
-
-
-@contextmanager
-def _readable_text_model(
-    text_model: str, errors: tuple[type[Exception], ...] = (OSError, ValueError)
-) -> Iterator[None]:
-    """Say in our words that there is no text encoder; those of the Hub's client speak of repositories."""
-    try:
-        yield
-    except errors as error:
-        folder = Path(text_model)
-        raise InputError(
-            f"option --text_model {text_model}: no text encoder with its tokenizer can be read there",
-            received="a folder without one of them" if folder.is_dir() else "no folder",
-            expected="a folder that holds both, or the id of a model on the Hub",
-            remedy="check the path; without a network only models in the local cache are found",
-        ) from error
-
-
-def train_text_tokenizer(notes: Collection[str], vocab_size: int, max_length: int) -> BertTokenizer:
-    """Learn a lower-case WordPiece vocabulary from notes.
-
-    Args:
-        notes (`Collection[str]`): notes of the training split; read twice.
-        vocab_size (`int`): largest number of word pieces, the five special tokens included; more only if the
-            notes have more characters.
-        max_length (`int`): longest note in tokens.
-
-    Returns:
-        A tokenizer of the library; the same notes in the same order give the same one.
-    """
-    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    learner.normalizer = normalizers.BertNormalizer(lowercase=True)
-    learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    characters: set[str] = set()
-    for note in notes:
-        characters.update(learner.normalizer.normalize_str(note))
-    characters.difference_update(string.whitespace)
-    # The library numbers the inner characters in the order of a hash map, and ties between merges follow
-    # these numbers, so that two runs would get two vocabularies; given beforehand, they are the same in every
-    # run.
-    alphabet = [prefix + character for prefix in ("", "##") for character in sorted(characters)]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=max(vocab_size, len(TEXT_SPECIAL_TOKENS) + len(alphabet)),
-        special_tokens=[*TEXT_SPECIAL_TOKENS, *alphabet],
-        show_progress=False,
-    )
-    learner.train_from_iterator(notes, trainer)
-    return BertTokenizer(vocab=learner.get_vocab(), do_lower_case=True, model_max_length=max_length)
-
-
-def build_processor(
-    vocabulary: CodeVocabulary, notes: Collection[str], arguments: ModelArguments
-) -> MedMPLMProcessor:
-    """Join a text tokenizer and the code tokenizer of a prepared folder.
-
-    Args:
-        vocabulary (`CodeVocabulary`): codes of the training split.
-        notes (`Collection[str]`): notes of the training split, read only if the text tokenizer is to be
-            learnt.
-        arguments (`ModelArguments`): `text_model`, or the size of a new vocabulary, and the length of notes.
-
-    Returns:
-        The processor.
-
-    Raises:
-        InputError: if the text tokenizer cannot be read or the length of notes is impossible.
-    """
-    code_tokenizer = MedMPLMCodeTokenizer(vocab=list(vocabulary.tokens), num_codes=vocabulary.num_codes)
-    text_tokenizer, lengths = _text_tokenizer(notes, arguments), _note_lengths(arguments)
-    if arguments.text_model is None:
-        lengths.setdefault("chunk_length", arguments.text_max_length)
-    with _one_line_errors("the processor cannot be built"):
-        return MedMPLMProcessor(text_tokenizer, code_tokenizer, **lengths)
-
-
-def shared_processor(
-    args: RunArguments,
-    model_options: ModelArguments,
-    vocabulary: CodeVocabulary,
-    notes: Collection[str],
-    saved_in: str | Path | None = None,
-) -> MedMPLMProcessor:
-    """Load a saved processor, or build one on the main process and let the other processes read it.
-
-    Args:
-        args (`RunArguments`): `run_dir` takes the new processor.
-        model_options (`ModelArguments`): see `build_processor`.
-        vocabulary (`CodeVocabulary`): see `build_processor`.
-        notes (`Collection[str]`): see `build_processor`.
-        saved_in (`str` or `Path`, *optional*): folder of a saved model or checkpoint, whose processor is
-            kept, with the length of notes that was set by an option.
-
-    Returns:
-        The same processor on every process.
-    """
-    if saved_in is not None:
-        return load_processor(saved_in, model_options)
-    with args.main_process_first(desc="building the processor"):
-        if args.local_process_index == 0:
-            build_processor(vocabulary, notes, model_options).save_pretrained(args.run_dir)
-        return MedMPLMProcessor.from_pretrained(args.run_dir)
-
-
-def shared_text_tokenizer(
-    args: RunArguments,
-    model_options: ModelArguments,
-    texts: Collection[str],
-    saved_in: str | Path | None = None,
-) -> PreTrainedTokenizerBase:
-    """As `shared_processor`, for a task without codes: the text tokenizer alone.
-
-    Args:
-        args (`RunArguments`): `run_dir` takes the new tokenizer.
-        model_options (`ModelArguments`): `text_model`, or the size of a new vocabulary.
-        texts (`Collection[str]`): training texts, read only if the vocabulary is to be learnt.
-        saved_in (`str` or `Path`, *optional*): folder of a saved model or checkpoint, whose tokenizer is
-            kept.
-
-    Returns:
-        The same tokenizer on every process.
-    """
-    if saved_in is not None:
-        with _one_line_errors(f"the tokenizer in {saved_in} cannot be loaded"):
-            return AutoTokenizer.from_pretrained(saved_in)
-    with args.main_process_first(desc="building the tokenizer"):
-        if args.local_process_index == 0:
-            _text_tokenizer(texts, model_options).save_pretrained(args.run_dir)
-        return AutoTokenizer.from_pretrained(args.run_dir)
-
-
-def _text_tokenizer(notes: Collection[str], arguments: ModelArguments) -> PreTrainedTokenizerBase:
-    if arguments.text_model is None:
-        return train_text_tokenizer(notes, arguments.text_vocab_size, arguments.text_max_length)
-    with _readable_text_model(arguments.text_model):
-        return AutoTokenizer.from_pretrained(arguments.text_model)
 
 
 def new_model(
@@ -228,12 +74,12 @@ def new_model(
         return _new_rival(name, vocabulary, processor, arguments, code_folder, config_fields)
     model_class = MODEL_CLASSES[name]
     node_parents = None if arguments.code_embedding_type == "plain" else list(vocabulary.node_parents)
-    with _one_line_errors("the model cannot be built"):
+    with one_line_errors("the model cannot be built"):
         code_config = _code_config(vocabulary, arguments)
         lengths = {name: getattr(processor, name) for name in NOTE_LENGTHS}
         fields = {**_chosen_fields(arguments), **lengths, **config_fields}
         if arguments.text_model is not None:
-            with _readable_text_model(arguments.text_model, (OSError,)):
+            with readable_text_model(arguments.text_model, (OSError,)):
                 return model_class.from_text_pretrained(
                     arguments.text_model, code_config=code_config, node_parents=node_parents, **fields
                 )
@@ -259,7 +105,7 @@ def _new_rival(
 ) -> rivals.RivalPreTrainedModel:
     """Build a rival with the text encoder, the options and the width of the classifier of MedM-PLM."""
     fields = {**_chosen_fields(arguments), **config_fields}
-    with _one_line_errors("the model cannot be built"), _quiet_library():
+    with one_line_errors("the model cannot be built"), quiet_library():
         if arguments.text_model is None:
             text_config = _text_config(processor.tokenizer, arguments)
             fields.setdefault("initializer_range", _initializer_range(arguments.text_hidden_size))
@@ -311,7 +157,7 @@ def new_token_classifier(
     Raises:
         InputError: if the text encoder cannot be read or a size is impossible.
     """
-    with _one_line_errors("the model cannot be built"):
+    with one_line_errors("the model cannot be built"):
         fields = {**_chosen_fields(arguments), **config_fields}
         if arguments.text_model is not None and reads_text_encoder:
             return MedMPLMForTokenClassification.from_text_pretrained(arguments.text_model, **fields)
@@ -342,7 +188,7 @@ def load_model(
     """
     _check_classifier(name, arguments)
     rivals.is_code_half(arguments.architecture, folder)
-    with _one_line_errors(f"the model in {folder} cannot be loaded"), _quiet_library():
+    with one_line_errors(f"the model in {folder} cannot be loaded"), quiet_library():
         fields = {**_chosen_fields(arguments), **config_fields}
         if arguments.architecture != rivals.OWN_ARCHITECTURE:
             text_config = rivals.RivalConfig.from_pretrained(folder).text_config
@@ -358,24 +204,6 @@ def load_model(
             remedy="leave out options that the model was not pre-trained with, such as --use_cross_modal",
         )
     return model
-
-
-def require_same_codes(processor: MedMPLMProcessor, folder: str | Path) -> None:
-    """Refuse a code encoder whose rows stand for other codes than the run's.
-
-    Args:
-        processor (`MedMPLMProcessor`): the processor of the run.
-        folder (`str` or `Path`): where the code encoder is from.
-
-    Raises:
-        InputError: if the two code vocabularies differ.
-    """
-    if load_processor(folder).code_tokenizer.get_vocab() != processor.code_tokenizer.get_vocab():
-        raise InputError(
-            "the model was pre-trained with another code vocabulary",
-            file=folder,
-            remedy="use one prepared folder for both",
-        )
 
 
 def _refuse_another_task(name: str, folder: str | Path, config_fields: dict[str, Any]) -> None:
@@ -400,40 +228,6 @@ def _refuse_another_task(name: str, folder: str | Path, config_fields: dict[str,
         )
 
 
-@contextmanager
-def _quiet_library() -> Iterator[None]:
-    """Hold back the library's table of weights; that a task has no pre-training head is as it should be."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-
-
-def load_processor(folder: str | Path, arguments: ModelArguments | None = None) -> MedMPLMProcessor:
-    """Load the processor of a saved model.
-
-    Args:
-        folder (`str` or `Path`): what `run_pretraining.py` or `run_finetuning.py` wrote.
-        arguments (`ModelArguments`, *optional*): a length of notes that overrides that of the folder.
-
-    Returns:
-        The processor.
-
-    Raises:
-        InputError: if the folder is missing or holds none, or the length of notes is impossible.
-    """
-    for name in ("config.json", "processor_config.json"):
-        if not (Path(folder) / name).is_file():
-            raise InputError(
-                f"no saved model: {name} is missing", file=folder, remedy="give what run_pretraining.py wrote"
-            )
-    with _one_line_errors(f"the processor in {folder} cannot be loaded"):
-        lengths = {} if arguments is None else _note_lengths(arguments)
-        return MedMPLMProcessor.from_pretrained(folder, **lengths)
-
-
 def label_shares(labels: np.ndarray) -> list[float]:
     """Shares of visits that have each label, for `label_prior`, as if half a visit more had it and half not.
 
@@ -452,11 +246,6 @@ def _check_classifier(name: str, arguments: ModelArguments) -> None:
             expected=f"{', '.join(TASK_NAMES)} with {rivals.OWN_ARCHITECTURE}",
             remedy="leave it out",
         )
-
-
-def _note_lengths(arguments: ModelArguments) -> dict[str, int]:
-    """Lengths of notes that were set by an option, which processor and configuration share."""
-    return {name: getattr(arguments, name) for name in NOTE_LENGTHS if getattr(arguments, name) is not None}
 
 
 def _chosen_fields(arguments: ModelArguments) -> dict[str, Any]:

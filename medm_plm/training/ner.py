@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from medm_plm.command_line import print_table
 from medm_plm.data.collators import IGNORED_LABEL
-from medm_plm.data.files import write_private
+from medm_plm.data.files import write_json, write_private
 from medm_plm.data.ner import Corpus, Sentence, label_names, read_corpus, split_off_documents
 from medm_plm.errors import InputError
 from medm_plm.metrics.spans import span_metrics
@@ -28,15 +28,16 @@ from medm_plm.training.arguments import (
     RunArguments,
 )
 from medm_plm.training.datasets import ExampleDataset
-from medm_plm.training.evaluation import METRICS_FILE, versions, write_json
+from medm_plm.training.evaluation import METRICS_FILE, versions
 from medm_plm.training.feature_cache import CacheOptions, add_prefix_states
-from medm_plm.training.models import load_model, new_token_classifier, shared_text_tokenizer
+from medm_plm.training.models import load_model, new_token_classifier
 from medm_plm.training.ner_examples import (
     TokenCollator,
     prediction_table,
     tokenize_sentences,
     words_of_tokens,
 )
+from medm_plm.training.processors import shared_text_tokenizer
 from medm_plm.training.resuming import resume_folder
 from medm_plm.training.trainer import MedMPLMTrainer, start_run
 from modeling_medm_plm import MedMPLMForTokenClassification

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +16,6 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
@@ -35,12 +32,10 @@ from medm_plm.training.finiteness import (
     not_finite_error,
 )
 from medm_plm.training.interruption import Interruption, OutlivingWorker
+from medm_plm.training.library_errors import is_writing_error, reason_of
 from medm_plm.training.step_callback import StepCallback
 
 logger = logging.get_logger(__name__)
-
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")
-"""How libraries in Rust name an error of the operating system."""
 
 
 class ResumableTrainer(LengthGroupingMixin, Trainer):
@@ -270,22 +265,3 @@ def _outliving(loader: DataLoader) -> DataLoader:
     if not isinstance(inner.worker_init_fn, OutlivingWorker):
         inner.worker_init_fn = OutlivingWorker(inner.worker_init_fn)
     return loader
-
-
-def is_writing_error(error: Exception) -> bool:
-    """Tell whether a file could not be written; only Python itself has an error of its own for it."""
-    if isinstance(error, OSError | SafetensorError):
-        return True
-    if type(error) is Exception:  # tokenizers
-        return _OS_ERROR.search(str(error)) is not None
-    if isinstance(error, RuntimeError):  # PyTorch
-        return any(word in str(error) for word in ("PytorchStreamWriter", "iostream", "unexpected pos"))
-    return False
-
-
-def reason_of(error: Exception) -> str:
-    """Say in the words of the operating system why a file could not be written, if they are known."""
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    number = _OS_ERROR.search(str(error))
-    return "the disk took no more data" if number is None else os.strerror(int(number[1]))

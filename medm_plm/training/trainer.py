@@ -69,8 +69,6 @@ class MedMPLMTrainer(ResumableTrainer):
             callbacks=callbacks,
             **kwargs,
         )
-        if args.device.type == "cpu" and self.model is not None:
-            prepare_for_training_on_cpu(self.model)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train as `ResumableTrainer` does; on a CPU with the attention made for it."""

@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, TrainerCallback
 
 from medm_plm.training import cpu_attention
+from medm_plm.training import trainer as trainer_module
+from medm_plm.training.arguments import RunArguments
 from medm_plm.training.cpu_attention import (
     NAME,
     STEPS,
@@ -20,7 +22,7 @@ from medm_plm.training.cpu_attention import (
     blockwise_attention_forward,
     prepare_for_training_on_cpu,
 )
-from medm_plm.training.trainer import MedMPLMTrainer
+from medm_plm.training.resumable_trainer import ResumableTrainer
 from modeling_medm_plm import MedMPLMForPreTraining
 from prepared_cohort import tiny_processor
 from tiny_trainers import VISITS, logged, pretraining_trainer
@@ -258,14 +260,23 @@ def processor():
     return tiny_processor(VISITS)
 
 
+class Implementation(TrainerCallback):
+    """Takes down which attention the text encoder has while it trains."""
+
+    def on_step_begin(self, args, state, control, model, **kwargs):
+        self.name = model.model.text_model.config._attn_implementation
+
+
 def test_a_trainer_on_a_cpu_chooses_it_and_evaluation_does_not(processor, tmp_path, monkeypatch):
     trainer = pretraining_trainer(processor, tmp_path, max_steps=1)
+    seen = Implementation()
+    trainer.add_callback(seen)
     encoder = trainer.model.model.text_model
-    assert encoder.config._attn_implementation == NAME
-    assert trainer.model.model.code_model.config._attn_implementation == "sdpa"
-    assert {type(m) for m in encoder.modules() if isinstance(m, nn.Dropout)} == {TrainingDropout}
     called = spy(monkeypatch)
     trainer.train()
+    assert seen.name == NAME
+    assert trainer.model.model.code_model.config._attn_implementation == "sdpa"
+    assert {type(m) for m in encoder.modules() if isinstance(m, nn.Dropout)} == {TrainingDropout}
     assert set(called) == {"library", "ours"}  # the frozen layer has no dropout
     called.clear()
     trainer.evaluate()
@@ -273,14 +284,15 @@ def test_a_trainer_on_a_cpu_chooses_it_and_evaluation_does_not(processor, tmp_pa
 
 
 def test_a_trainer_on_a_gpu_does_not_choose_it(processor, tmp_path, monkeypatch):
-    from medm_plm.training.arguments import RunArguments
-
-    template = pretraining_trainer(processor, tmp_path)
-    model = MedMPLMForPreTraining(copy.deepcopy(template.model.config))
-    model.model.text_model.config._attn_implementation = "sdpa"
+    trainer = pretraining_trainer(processor, tmp_path)
+    chosen = []
+    monkeypatch.setattr(trainer_module, "prepare_for_training_on_cpu", chosen.append)
+    monkeypatch.setattr(ResumableTrainer, "train", lambda self: None)
+    trainer.train()
+    assert chosen == [trainer.model]
     monkeypatch.setattr(RunArguments, "device", torch.device("meta"))
-    MedMPLMTrainer(model=model, args=template.args, data_collator=template.data_collator)
-    assert model.model.text_model.config._attn_implementation == "sdpa"
+    trainer.train()
+    assert len(chosen) == 1
 
 
 def test_what_is_saved_does_not_name_it(processor, tmp_path):
@@ -323,8 +335,9 @@ def test_resuming_goes_on_with_the_same_random_numbers(processor, tmp_path):
 
 def test_after_training_a_copy_of_the_model_needs_nothing_of_ours(processor, tmp_path):
     trainer = pretraining_trainer(processor, tmp_path, max_steps=1)
-    encoder = trainer.model.model.text_model
-    assert encoder.config._attn_implementation == NAME
+    seen = Implementation()
+    trainer.add_callback(seen)
     trainer.train()
-    assert encoder.config._attn_implementation == "sdpa"
+    assert seen.name == NAME
+    assert trainer.model.model.text_model.config._attn_implementation == "sdpa"
     assert NAME not in repr(copy.deepcopy(trainer.model.config).__dict__)

@@ -10,6 +10,7 @@ import torch
 from transformers import EvalPrediction
 
 from medm_plm import metrics
+from medm_plm.data.files import write_json
 from medm_plm.data.tasks import OUTCOME_COLUMNS
 from medm_plm.training import evaluation
 from medm_plm.training.arguments import TASK_NAMES
@@ -75,7 +76,7 @@ def test_every_task_has_metrics(task):
 
 def test_json_has_null_for_what_is_not_defined(tmp_path):
     path = tmp_path / "new" / "metrics.json"
-    evaluation.write_json(path, {"auroc": float("nan"), "nested": [{"loss": float("inf"), "steps": 3}]})
+    write_json(path, {"auroc": float("nan"), "nested": [{"loss": float("inf"), "steps": 3}]})
     assert json.loads(path.read_text()) == {"auroc": None, "nested": [{"loss": None, "steps": 3}]}
 
 

@@ -14,8 +14,9 @@ from medm_plm.errors import InputError
 from medm_plm.training.arguments import TASK_NAMES, RunArguments
 from medm_plm.training.datasets import tokenize_visits
 from medm_plm.training.feature_cache import CacheOptions, add_prefix_states
-from medm_plm.training.models import label_shares, load_model, load_processor, new_model, shared_processor
+from medm_plm.training.models import label_shares, load_model, new_model
 from medm_plm.training.prefix_states import note_name
+from medm_plm.training.processors import load_processor, shared_processor
 from modeling_medm_plm import MedMPLMLabelWiseHead
 from prepared_cohort import (
     invent_visits,

@@ -10,13 +10,8 @@ from transformers import BertConfig, BertModel, BertTokenizer
 from medm_plm.data.tasks import OUTCOME_COLUMNS
 from medm_plm.errors import InputError
 from medm_plm.training.arguments import TASK_NAMES, RunArguments
-from medm_plm.training.models import (
-    load_model,
-    load_processor,
-    new_model,
-    shared_processor,
-    train_text_tokenizer,
-)
+from medm_plm.training.models import load_model, new_model
+from medm_plm.training.processors import load_processor, shared_processor, train_text_tokenizer
 from prepared_cohort import invent_visits, tiny_model, tiny_model_options, tiny_processor, vocabulary_of
 
 

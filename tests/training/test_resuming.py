@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from medm_plm.errors import InputError
-from medm_plm.training.arguments import ModelArguments, PretrainingArguments
+from medm_plm.training import resuming
+from medm_plm.training.arguments import ModelArguments, PretrainingArguments, RunArguments
 from medm_plm.training.checkpoints import seal
 from medm_plm.training.resuming import describe_run, resume_folder
 from prepared_cohort import write_prepared_folder
@@ -177,3 +179,21 @@ def test_each_file_of_a_text_model_counts_and_its_place_does_not(tmp_path):
     (moved / "config.json").write_text('{"hidden_act": "relu"}')
     with pytest.raises(InputError, match="differs in text_model;"):
         resume_folder(run_arguments(tmp_path), options(moved))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("device", lambda patch: patch.setattr(RunArguments, "device", torch.device("meta"))),
+        ("precision", lambda patch: patch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")),
+        ("revision of the training", lambda patch: patch.setattr(resuming, "TRAINING_REVISION", -1)),
+        ("number of processes", lambda patch: patch.setattr(RunArguments, "world_size", 2)),
+        ("version of torch", lambda patch: patch.setattr(resuming, "version", lambda package: "0")),
+    ],
+)
+def test_what_no_option_says_counts_too(name, change, started, tmp_path, monkeypatch):
+    args = run_arguments(tmp_path)
+    before = describe_run(args)
+    change(monkeypatch)
+    after = describe_run(run_arguments(tmp_path) if name == "precision" else args)
+    assert before[name] != after[name]
