@@ -19,7 +19,7 @@ INSTALLED := $(VENV)/.installed
 CACHE := .cache
 PIP := $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS)
 
-.PHONY: help venv install demo demo-smoke test conformance style quality
+.PHONY: help venv install demo demo-smoke test hub-test conformance style quality
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 24
@@ -47,6 +47,9 @@ demo-smoke: install ## the same in its smallest size
 
 test: install ## the tests
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+hub-test: install ## publishing and loading through a model hub on this machine, and the count of refused cases
+	$(BIN)/python -m pytest -m hub tests/publishing $(PYTEST_ARGS)
 
 conformance: install ## the library's own common suites, on our classes
 	TRANSFORMERS_TESTS=$$($(BIN)/python scripts/fetch_suites.py $(CACHE)) \

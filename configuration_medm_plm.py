@@ -10,7 +10,8 @@ from dataclasses import fields
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 # Encoders that read a note bidirectionally and whose layers can be counted and frozen. A closed list,
 # because a nested configuration comes from a downloaded file and must never choose code to run.
@@ -43,10 +44,35 @@ MAX_VOCABULARY_SIZE = 2_000_000
 MAX_WIDTH = 65_536
 MAX_DEPTH = 256
 MAX_CHUNKS = 256
+MAX_LABELS = 200_000
+"""The diagnoses and procedures of ICD-10 together are fewer."""
+MAX_WEIGHTS = 2_000_000_000
+"""8 GB in single precision; the largest encoder of these types has 1.3 billion."""
+
+# What a file does not decide, be it the configuration of the whole or that of the text encoder: where code
+# comes from (an attention such as "owner/kernel" is fetched and run), and how many numbers a layer has.
+IGNORED_IN_FILES = (
+    "attn_implementation",
+    "chunk_size_feed_forward",
+    "experts_implementation",
+    "name_or_path",
+    "return_dict",
+    "transformers_weights",
+)
+REFUSED_IN_FILES = ("per_layer_config", "quantization_config")
+PRECISIONS = ("float16", "bfloat16", "float32", "float64")
+
+
+def refuse_upload(*args: Any, **kwargs: Any) -> None:
+    """Stand in for the library's `push_to_hub`, which makes a public repository and looks at nothing."""
+    raise NotImplementedError(
+        "What has read patients' records is not uploaded from here. Save it into a folder and publish that "
+        "by `python run_publishing.py FOLDER OWNER/NAME` of MedM-PLM, which looks it through first."
+    )
 
 
 def _refuse(field: str, value: Any, expected: str, remedy: str) -> None:
-    raise ValueError(f"`{field}` is {value!r}, but {expected}. {remedy}")
+    raise ValueError(f"`{field}` is {repr(value)[:100]}, but {expected}. {remedy}")
 
 
 def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
@@ -71,6 +97,82 @@ def _refuse_misspelt_fields(config_class: type, unknown: dict[str, Any]) -> None
                 f"{config_class.__name__} has no such field",
                 f"Did you mean `{near[0]}`?",
             )
+
+
+def _check_further_fields(config_class: Any, unknown: dict[str, Any]) -> None:
+    """Refuse fields that no attribute is declared for and that would change the class or fill the memory."""
+    declared = {field.name for field in fields(config_class)}
+    declared |= {*config_class.attribute_map, "num_labels", "output_attentions", "torch_dtype", "name_or_path"}
+    for name, value in unknown.items():
+        if name in declared:
+            continue
+        if hasattr(config_class, name) and value != getattr(config_class, name):
+            _refuse(name, value, f"{name} is part of {config_class.__name__} itself", "Leave it out.")
+    labels = unknown.get("num_labels")
+    if labels is not None:
+        if type(labels) is not int:
+            _refuse("num_labels", labels, "must be a whole number", "Write it without quotes.")
+        _check_range("num_labels", labels, 0, MAX_LABELS)
+
+
+def _check_precision(*given: Any) -> None:
+    for dtype in given:
+        if dtype is not None and str(dtype).removeprefix("torch.") not in PRECISIONS:
+            _refuse("dtype", dtype, f"must be one of {', '.join(PRECISIONS)}", "Choose one of them.")
+
+
+def _check_activation(field: str, name: Any) -> None:
+    from transformers.activations import ACT2FN
+
+    if not isinstance(name, str) or name not in ACT2FN:
+        _refuse(field, name, "there is no such activation", "`gelu` is that of the paper.")
+
+
+def _harmless(fields_of_file: dict[str, Any]) -> dict[str, Any]:
+    """Leave out, or refuse, what a file must not decide."""
+    for name in REFUSED_IN_FILES:
+        if fields_of_file.get(name) is not None:
+            _refuse(name, "set", "a file must not decide it", "Give it to `from_pretrained`.")
+    classes = fields_of_file.get("architectures") or []
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        _refuse("architectures", classes, "must be a list of names", "Save the model again.")
+    for name in ("auto_map", "custom_pipelines"):
+        if not isinstance(fields_of_file.get(name) or {}, dict):
+            _refuse(name, fields_of_file[name], "must be a mapping", "Save the model again.")
+    return {
+        name: value
+        for name, value in fields_of_file.items()
+        if name not in IGNORED_IN_FILES and not name.startswith("_")
+    }
+
+
+def _from_dict(cls: Any, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+    """As the library's, with one kind of error for whatever a file holds.
+
+    Args:
+        config_dict (`dict`): what stands in the file.
+        kwargs: fields that the caller sets.
+
+    Raises:
+        ValueError: for values that cannot work.
+    """
+    try:
+        return PreTrainedConfig.from_dict.__func__(cls, _harmless(config_dict), **kwargs)
+    except StrictDataclassError as error:
+        raise ValueError(_one_line(error.__cause__ or error)) from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
+        raise ValueError(
+            f"The configuration cannot be used: {type(error).__name__}: {_one_line(error)}"
+        ) from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400]
+
+
+def _from_json_file(cls: Any, json_file: Any) -> Any:
+    """As the library's, through `from_dict`."""
+    return cls.from_dict(cls._dict_from_json_file(json_file))
 
 
 @strict
@@ -133,8 +235,20 @@ class MedMPLMCodeConfig(PreTrainedConfig):
     pad_token_id: int | None = 0
     cls_token_id: int = 1
 
+    push_to_hub = refuse_upload
+    from_dict = classmethod(_from_dict)
+    from_json_file = classmethod(_from_json_file)
+
+    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
+        """Save as the library does; uploading is refused."""
+        if push_to_hub:
+            refuse_upload()
+        super().save_pretrained(save_directory, **kwargs)
+
     def __post_init__(self, **kwargs):
         _refuse_misspelt_fields(type(self), kwargs)
+        _check_further_fields(type(self), kwargs)
+        _check_precision(self.dtype, kwargs.get("torch_dtype"))
         if self.num_ontology_nodes is None:
             self.num_ontology_nodes = self.vocab_size
         super().__post_init__(**kwargs)
@@ -147,6 +261,7 @@ class MedMPLMCodeConfig(PreTrainedConfig):
         _check_range("num_hidden_layers", self.num_hidden_layers, 1, MAX_DEPTH)
         _check_range("intermediate_size", self.intermediate_size, 1, MAX_WIDTH)
         _check_range("max_code_length", self.max_code_length, 2, MAX_WIDTH)
+        _check_activation("hidden_act", self.hidden_act)
         for field in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             _check_range(field, getattr(self, field), 0.0, 1.0)
 
@@ -209,7 +324,10 @@ class MedMPLMConfig(PreTrainedConfig):
             between 0 and 1, from which a new label attention head starts; 0.5 by default.
         classifier_num_hidden_layers (`int`, defaults to 1): hidden layers of the task heads.
         classifier_hidden_size (`int`, *optional*): their width; defaults to the width of the head's input.
-        classifier_dropout (`float`, defaults to 0.1).
+        classifier_dropout (`float`, defaults to 0.1): share of a task head's inputs that training leaves out.
+        classifier_token_weights (`bool`, defaults to `False`): each label of a visit's head also has a weight
+            for each word piece and code, `vocabularies x labels` more weights; not in the paper, and not for
+            medication recommendation.
         use_current_note (`bool`, defaults to `False`): medication recommendation also reads a text of the
             visit whose medications are asked for, one that was known before them.
         temperature (`float`, defaults to 1.0): what logits are divided by on their way to probabilities, as
@@ -278,6 +396,7 @@ class MedMPLMConfig(PreTrainedConfig):
     classifier_num_hidden_layers: int = 1
     classifier_hidden_size: int | None = None
     classifier_dropout: float | int = 0.1
+    classifier_token_weights: bool = False
     use_current_note: bool = False
     temperature: float | int = 1.0
     decision_threshold: float | int | list[float | int] = 0.5
@@ -286,18 +405,37 @@ class MedMPLMConfig(PreTrainedConfig):
     hidden_act: str = "gelu"
     initializer_range: float | int = 0.02
 
+    push_to_hub = refuse_upload
+    from_dict = classmethod(_from_dict)
+    from_json_file = classmethod(_from_json_file)
+
+    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
+        """Save as the library does; uploading is refused."""
+        if push_to_hub:
+            refuse_upload()
+        super().save_pretrained(save_directory, **kwargs)
+
     def __post_init__(self, **kwargs):
         _refuse_misspelt_fields(type(self), kwargs)
+        _check_further_fields(type(self), kwargs)
+        _check_precision(self.dtype, kwargs.get("torch_dtype"))
         self.text_config = _as_text_config(self.text_config)
         if self.code_config is None:
             self.code_config = MedMPLMCodeConfig()
         elif isinstance(self.code_config, dict):
-            self.code_config = MedMPLMCodeConfig(**self.code_config)
+            self.code_config = MedMPLMCodeConfig(**_harmless(self.code_config))
         if self.num_frozen_text_layers is None:
             self.num_frozen_text_layers = max(0, self.text_config.num_hidden_layers - NUM_LIVE_TEXT_LAYERS)
         if self.chunk_length is None:
             self.chunk_length = min(DEFAULT_CHUNK_LENGTH, _longest_text(self.text_config))
         super().__post_init__(**kwargs)
+
+    def to_dict(self):
+        """As the library's, without the place on this machine that the text encoder was read from."""
+        fields = super().to_dict()
+        if "_name_or_path" in (fields.get("text_config") or {}):
+            fields["text_config"]["_name_or_path"] = ""
+        return fields
 
     def validate_choices(self):
         _check_choice("text_pooling", self.text_pooling, TEXT_POOLINGS)
@@ -313,6 +451,8 @@ class MedMPLMConfig(PreTrainedConfig):
             if not 0.0 < share < 1.0:
                 _refuse("label_prior", share, "must lie between 0 and 1", "Smooth the shares of rare labels.")
         _check_range("tagger_hidden_size", self.tagger_hidden_size, 1, MAX_WIDTH)
+        _check_range("num_labels", self.num_labels, 0, MAX_LABELS)
+        _check_activation("hidden_act", self.hidden_act)
 
     def validate_decision(self):
         _check_range("temperature", self.temperature, *TEMPERATURES)
@@ -331,6 +471,21 @@ class MedMPLMConfig(PreTrainedConfig):
         for field in ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"):
             limit = {"num_hidden_layers": MAX_DEPTH, "hidden_size": MAX_WIDTH}.get(field, MAX_VOCABULARY_SIZE)
             _check_range(f"text_config.{field}", getattr(self.text_config, field), 1, limit)
+        for field in ("intermediate_size", "hidden_dim", "embedding_size", "num_attention_heads"):
+            _check_range(f"text_config.{field}", getattr(self.text_config, field, 1), 1, MAX_WIDTH)
+        _check_range("text_config.type_vocab_size", getattr(self.text_config, "type_vocab_size", 0), 0, MAX_WIDTH)
+        for field in ("hidden_act", "hidden_activation", "activation"):
+            if hasattr(self.text_config, field):
+                _check_activation(f"text_config.{field}", getattr(self.text_config, field))
+
+    def validate_weights(self):
+        counts = _count_weights(self)
+        if sum(counts.values()) > MAX_WEIGHTS:
+            largest = max(counts, key=counts.get)
+            raise ValueError(
+                f"The configuration asks for {sum(counts.values()):,} weights, most of them in {largest}, but at "
+                f"most {MAX_WEIGHTS:,} are built. Set smaller sizes."
+            )
 
     def validate_chunks(self):
         _check_range("max_note_chunks", self.max_note_chunks, 1, MAX_CHUNKS)
@@ -380,15 +535,38 @@ def _longest_text(text_config: PreTrainedConfig) -> int:
     return text_config.max_position_embeddings - lost
 
 
+def _count_weights(config: MedMPLMConfig) -> dict[str, int]:
+    """Estimate from above how many numbers a model of any head holds, by part."""
+    text, code, labels = config.text_config, config.code_config, config.num_labels or 0
+    inner = max(getattr(text, "intermediate_size", 1), getattr(text, "hidden_dim", 1))
+    rows = text.vocab_size + text.max_position_embeddings + getattr(text, "type_vocab_size", 0)
+    width = text.hidden_size
+    ancestors = code.num_ontology_nodes * (code.max_ontology_depth + 1) * 2  # whole numbers of twice the size
+    visit = 4 * (width + code.hidden_size)
+    hidden = config.classifier_hidden_size or visit
+    deep = config.classifier_num_hidden_layers * hidden * max(hidden, visit)
+    of_tokens = config.classifier_token_weights * (text.vocab_size + code.vocab_size) * labels
+    tagger = 8 * config.tagger_hidden_size * (width + config.tagger_hidden_size)
+    return {
+        "text_config": rows * width + text.num_hidden_layers * width * (4 * width + 3 * inner),
+        "code_config": code.num_ontology_nodes * code.hidden_size
+        + ancestors
+        + code.num_hidden_layers * code.hidden_size * (4 * code.hidden_size + 2 * code.intermediate_size),
+        "the heads": deep + of_tokens + tagger + labels * (hidden + visit) + code.vocab_size * visit,
+    }
+
+
 def _as_text_config(text_config: PreTrainedConfig | dict | None) -> PreTrainedConfig:
     """Build the note encoder's configuration from a closed list of classes, never from remote code."""
     text_config = {} if text_config is None else text_config
     if isinstance(text_config, PreTrainedConfig):
         _check_choice("text_config.model_type", text_config.model_type, TEXT_MODEL_TYPES)
         return text_config
-    fields_of_text = {name: value for name, value in text_config.items() if name != "auto_map"}
+    fields_of_text = {name: value for name, value in _harmless(text_config).items() if name != "auto_map"}
     model_type = fields_of_text.pop("model_type", "bert")
     _check_choice("text_config.model_type", model_type, TEXT_MODEL_TYPES)
+    _check_further_fields(CONFIG_MAPPING[model_type], fields_of_text)
+    _check_precision(fields_of_text.get("dtype"), fields_of_text.get("torch_dtype"))
     return AutoConfig.for_model(model_type, **fields_of_text)
 
 

@@ -6,8 +6,10 @@ hierarchies), heads, hidden, labels. Equation numbers are those of the paper; de
 """
 
 import inspect
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,11 +26,11 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 try:
-    from .configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig
+    from .configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig, refuse_upload
 except ImportError:  # imported as a top-level module (checkout, wheel), not from the Hub
     if __package__:
         raise
-    from configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig
+    from configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig, refuse_upload
 
 
 logger = logging.get_logger(__name__)
@@ -41,6 +43,9 @@ AUTO_MAP = {
     "AutoModelForTokenClassification": "modeling_medm_plm.MedMPLMForTokenClassification",
 }
 """Every saved folder names all of these, whichever class was saved, so that any Auto class can open it."""
+
+PIPELINES_MODULE = "pipeline_medm_plm"
+"""The file of the pipelines, which lies beside this one and travels with fine-tuned models."""
 
 
 TEXT_PREFIX_MODEL_TYPES = (
@@ -412,7 +417,7 @@ class MedMPLMPreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
         elif isinstance(module, MedMPLMCrossModalProjection):
             init.xavier_uniform_(module.weight)
-        elif isinstance(module, MedMPLMLabelEvidence | MedMPLMLabelWiseHead):
+        elif isinstance(module, MedMPLMLabelEvidence | MedMPLMLabelWiseHead | MedMPLMTokenWeights):
             module.initialize()
         elif isinstance(module, MedMPLMOntologyEmbedding):
             init.copy_(module.node_parents, torch.full_like(module.node_parents, -1))
@@ -458,14 +463,35 @@ class MedMPLMPreTrainedModel(PreTrainedModel):
             inputs_embeds = embeddings.word_embeddings(input_ids)
         return inputs_embeds, embeddings(None, token_type_ids, inputs_embeds)
 
+    push_to_hub = refuse_upload
+
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
         """Save weights, configuration and code so that every Auto class can open the folder."""
+        if kwargs.pop("push_to_hub", False):
+            refuse_upload()
         auto_map = dict(AUTO_MAP)
         if isinstance(self, MedMPLMVisitClassifier | MedMPLMForMedicationRecommendation):
             auto_map["AutoModelForSequenceClassification"] = f"modeling_medm_plm.{type(self).__name__}"
         if isinstance(self.config, PreTrainedConfig) and self.config.model_type == MedMPLMConfig.model_type:
             self.config.auto_map = {**(getattr(self.config, "auto_map", None) or {}), **auto_map}
+            self._name_pipelines()
         super().save_pretrained(save_directory, **kwargs)
+        target = Path(save_directory, f"{PIPELINES_MODULE}.py")
+        is_wanted = kwargs.get("is_main_process", True) and hasattr(self.config, "custom_pipelines")
+        if is_wanted and not (target.is_file() and target.samefile(_pipelines_file())):
+            shutil.copyfile(_pipelines_file(), target)
+
+    def _name_pipelines(self) -> None:
+        """Let `transformers.pipeline` serve a fine-tuned model from its folder alone.
+
+        The configuration names a pipeline only where its file is at hand, as it is not if the model was
+        itself opened from a folder by an Auto class.
+        """
+        names = pipelines_of(self.config, type(self).__name__) if _pipelines_file().is_file() else {}
+        if names:
+            self.config.custom_pipelines = names
+        elif hasattr(self.config, "custom_pipelines"):
+            del self.config.custom_pipelines
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -1215,11 +1241,52 @@ class MedMPLMLabelWiseHead(nn.Module):
         return sum(found, start=self.perceptron(visit) + self.bias)
 
 
+class MedMPLMTokenWeights(nn.Module):
+    """A weight for each label and each token that stands in a visit: a linear model beside the deep one.
+
+        logit_l += sum over the distinct tokens t of the visit of w_lt
+
+    What a rare phrase says about a label takes many examples to learn through averaged states, and few
+    through one weight. Cheng et al. (2016) add such a part to a deep model for the same reason.
+
+    Args:
+        config ([`MedMPLMConfig`]): number of labels and dropout, which acts on the tokens.
+        vocab_size (`int`): number of tokens.
+    """
+
+    def __init__(self, config: MedMPLMConfig, vocab_size: int):
+        super().__init__()
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.weight = nn.Parameter(torch.empty(vocab_size, config.num_labels))
+
+    def initialize(self) -> None:
+        """Let no token say anything yet."""
+        init.zeros_(self.weight)
+
+    def forward(self, token_ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Sum the weights of the tokens that occur.
+
+        Args:
+            token_ids (`torch.LongTensor` of shape `(batch, tokens)`): tokens; an order or a
+                number of times does not count.
+            mask (`torch.Tensor` of shape `(batch, tokens)`, *optional*): true at tokens.
+
+        Returns:
+            What the tokens say `(batch, labels)`.
+        """
+        is_token = torch.ones_like(token_ids, dtype=torch.bool) if mask is None else mask.bool()
+        occurs = self.weight.new_zeros(token_ids.shape[0], self.weight.shape[0])  # (batch, vocabulary)
+        # The largest of all its places: an id that also stands in the padding still occurs.
+        occurs = occurs.scatter_reduce(1, token_ids, is_token.to(occurs.dtype), "amax")
+        return self.dropout(occurs) @ self.weight
+
+
 class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
     """A head over R_Text and R_Code of one visit, with independent labels; base of two tasks.
 
     With `classifier="label_attention"` each label also searches the words and codes of the visit
-    ([`MedMPLMLabelWiseHead`]).
+    ([`MedMPLMLabelWiseHead`]); with `classifier_token_weights` it also has a weight for each of them
+    ([`MedMPLMTokenWeights`]).
     """
 
     # The loss is a mean over visits and labels, so an accumulated batch needs no other divisor.
@@ -1234,6 +1301,12 @@ class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
             self.classifier: nn.Module = MedMPLMLabelWiseHead(config, visit_size, sources)
         else:
             self.classifier = _classifier(config, visit_size)
+        self.token_weights = None
+        if config.classifier_token_weights:
+            vocabularies = {"words": config.text_config.vocab_size, "codes": config.code_config.vocab_size}
+            self.token_weights = nn.ModuleDict(
+                {name: MedMPLMTokenWeights(config, size) for name, size in vocabularies.items()}
+            )
         self.post_init()
 
     @can_return_tuple
@@ -1262,7 +1335,7 @@ class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
             [`MedMPLMClassifierOutput`] with logits `(batch, labels)`.
 
         Raises:
-            ValueError: if no note is given.
+            ValueError: if no note is given, or only the states of its tokens with `classifier_token_weights`.
         """
         _require_note(self, _first_given((input_ids, *map(kwargs.get, NOTE_INPUTS))))
         inputs = {
@@ -1284,6 +1357,13 @@ class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
             outputs, found = self._encode(**inputs, **kwargs), []
         features = torch.cat([outputs.text_augmented_output, outputs.code_augmented_output], dim=-1)
         logits = self.classifier(features, found) if found else self.classifier(features)  # (batch, labels)
+        if self.token_weights is not None:
+            if input_ids is None or code_input_ids is None:
+                raise ValueError(
+                    "Give `input_ids` and `code_input_ids`: `classifier_token_weights` reads them."
+                )
+            logits = logits + self.token_weights["words"](input_ids, attention_mask)
+            logits = logits + self.token_weights["codes"](code_input_ids, code_attention_mask)
         if labels is not None:
             labels = labels.to(logits.dtype).view_as(logits)
             loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
@@ -1345,6 +1425,11 @@ class MedMPLMForMedicationRecommendation(MedMPLMPreTrainedModel):
 
     def __init__(self, config: MedMPLMConfig):
         super().__init__(config)
+        if config.classifier_token_weights:
+            raise ValueError(
+                "`classifier_token_weights` is for heads that read one visit. Leave it out for medication "
+                "recommendation."
+            )
         self.model = MedMPLMModel(config)
         text_size, code_size = config.text_config.hidden_size, config.code_config.hidden_size
         sources = {"words": text_size, "codes": code_size, "current_codes": code_size}
@@ -1648,7 +1733,7 @@ class MedMPLMTagger(nn.Module):
             after, _ = self.forward_lstm(tokens)
             before, _ = self.backward_lstm(_take(tokens, backwards))
             both = self.dropout(torch.cat([after, _take(before, backwards)], dim=-1))
-            return self.emission(_take(both, order.argsort(dim=1)))
+            return self.emission(_take(both, _inverse(order)))
 
 
 class MedMPLMForTokenClassification(MedMPLMPreTrainedModel):
@@ -1786,7 +1871,15 @@ class MedMPLMForTokenClassification(MedMPLMPreTrainedModel):
 
 def _marked_first(mask: torch.BoolTensor) -> torch.LongTensor:
     """Positions that bring what is marked to the front of its row, in unchanged order; `(batch, words)`."""
-    return (~mask).to(torch.uint8).argsort(dim=1, stable=True)
+    marked, others = mask.long().cumsum(dim=1), (~mask).long().cumsum(dim=1)
+    # Where each position goes; counted, because a stable sort has no counterpart in ONNX.
+    return _inverse(torch.where(mask, marked, marked[:, -1:] + others) - 1)
+
+
+def _inverse(order: torch.LongTensor) -> torch.LongTensor:
+    """The permutation of each row that undoes another, `(batch, words)`."""
+    positions = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.zeros_like(order).scatter(1, order, positions)
 
 
 def _words_of(is_word: torch.BoolTensor) -> torch.LongTensor:
@@ -1880,6 +1973,39 @@ def _loss_per_patient(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
     num_targets = is_target.sum(dim=-1)
     per_patient = per_visit.sum(dim=-1) / num_targets.clamp(min=1)
     return per_patient.sum() / (num_targets > 0).sum().clamp(min=1)
+
+
+def pipelines_of(config: MedMPLMConfig, class_name: str) -> dict[str, dict[str, Any]]:
+    """What `transformers.pipeline` has to know of a model.
+
+    Args:
+        config ([`MedMPLMConfig`]): tells by its labels what is predicted.
+        class_name (`str`): class of the model, as `architectures` names it.
+
+    Returns:
+        The value of `custom_pipelines`: one name with the class of the pipeline, or nothing for a model
+        without a task.
+    """
+    first_label = str(config.id2label[0])
+    task, name = "", ""
+    if class_name == "MedMPLMForMedicationRecommendation":
+        task, name = "medication-recommendation", "MedicationRecommendation"
+    elif class_name == "MedMPLMForReadmissionPrediction":
+        is_mortality = first_label == "mortality"
+        task, name = ("mortality", "Mortality") if is_mortality else ("readmission", "Readmission")
+    elif class_name == "MedMPLMForICDCoding":
+        task, name = "icd-coding", "ICDCoding"
+        if first_label.startswith("ATC:"):
+            task, name = "medication-prediction", "MedicationPrediction"
+    entry = {
+        "impl": f"{PIPELINES_MODULE}.MedMPLM{name}Pipeline",
+        "pt": ["AutoModelForSequenceClassification"],
+    }
+    return {f"medm-plm-{task}": entry} if task else {}
+
+
+def _pipelines_file() -> Path:
+    return Path(__file__).with_name(f"{PIPELINES_MODULE}.py")
 
 
 def _code_prediction_loss(target: str) -> Callable[..., torch.Tensor]:

@@ -25,6 +25,7 @@ import polars as pl
 
 from medm_plm import register_auto_classes, rivals
 from medm_plm.baselines import build_baseline
+from medm_plm.cards import write_card
 from medm_plm.command_line import parse_arguments, print_table, run_main
 from medm_plm.data.collators import PatientCollator, VisitCollator
 from medm_plm.data.files import fingerprint, write_json
@@ -41,6 +42,7 @@ from medm_plm.data.schema import (
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.errors import InputError
 from medm_plm.metrics.interactions import read_interactions
+from medm_plm.publishing import publish_run
 from medm_plm.training.arguments import (
     NER_TASK,
     FinetuningArguments,
@@ -63,6 +65,7 @@ from medm_plm.training.ner import run_ner
 from medm_plm.training.processors import require_same_codes, shared_processor
 from medm_plm.training.results import measure, store_decision, take_statistics
 from medm_plm.training.resuming import resume_folder
+from medm_plm.training.run_record import run_record
 from medm_plm.training.task_data import TaskData, check_run_examples, run_examples, task_data
 from medm_plm.training.task_examples import (
     TaskExamples,
@@ -86,9 +89,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         FinetuningArguments, NerArguments, ModelArguments, RunArguments, argv=argv, description=__doc__
     )
     _check_options(options, model_options)
+    if options.baseline is not None and args.publish_to is not None:
+        raise InputError("options --baseline and --push_to_hub exclude each other: a baseline is not saved")
     refuse_idle_options(argv, options, model_options)
     if options.task == NER_TASK:
         run_ner(options, ner_options, model_options, args)
+        if args.process_index == 0:
+            write_card(args.run_dir)
+            publish_run(args)
         return
     ner_options.refuse_for(options.task)
     visits = read_visits(options.data)
@@ -114,12 +122,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         both = {"model": predictions, "frequency": frequency}
         measured = measure(options, args.seed, data.visits, examples, both, interactions)
         predictor = {"predictor": options.baseline or model_options.architecture}
-        _write(
-            options, args, examples, data, measured.predictions, {**predictor, **measured.record, **training}
-        )
+        started_from = None if options.model == "none" else options.model
+        record = run_record(args, options.data, started_from, model_options.text_model)
+        results = {**predictor, **record, **measured.record, **training}
+        _write(options, args, examples, data, measured.predictions, results)
         if options.baseline is None:
             store_decision(args.run_dir, measured.decision)
+            write_card(args.run_dir)
         _print_results(options, model_options, data, measured.record)
+        publish_run(args)
 
 
 def _check_options(options: FinetuningArguments, model_options: ModelArguments) -> None:

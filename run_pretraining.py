@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from medm_plm import register_auto_classes, rivals
+from medm_plm.cards import write_card
 from medm_plm.command_line import parse_arguments, print_table, run_main
 from medm_plm.data.checking import check_before_training
 from medm_plm.data.collators import CodeMasker, PretrainingCollator
 from medm_plm.data.files import write_json
 from medm_plm.data.schema import NOTE, VISITS_FILE, VOCABULARY_FILE, read_visits
 from medm_plm.data.vocabulary import CodeVocabulary
+from medm_plm.publishing import publish_run
 from medm_plm.training.arguments import ModelArguments, PretrainingArguments, RunArguments
 from medm_plm.training.datasets import ExampleDataset, tokenize_visits
 from medm_plm.training.evaluation import (
@@ -48,6 +50,7 @@ from medm_plm.training.processors import shared_processor
 from medm_plm.training.results import take_statistics
 from medm_plm.training.resuming import resume_folder
 from medm_plm.training.rival_trainer import RivalPretrainingTrainer
+from medm_plm.training.run_record import run_record
 from medm_plm.training.trainer import MedMPLMTrainer, start_run
 
 METRIC_NAMES = ("accuracy", "recall_at_5", "recall_at_10")
@@ -118,9 +121,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         sizes = {split: len(part) for split, part in parts.items()}
         facts = run_facts(Path(options.data) / VISITS_FILE, args.seed)
         content = {"task": "pretraining", "predictor": architecture, **facts, "visits": sizes, **results}
-        content = {**content, "tokenizer": statistics, "history": trainer.state.log_history}
+        settings = {"pretraining_target": target, "mask_share": options.mask_share}
+        record = run_record(args, options.data, text_model=model_options.text_model, **settings)
+        content = {**content, **record, "tokenizer": statistics, "history": trainer.state.log_history}
         write_json(args.run_dir / METRICS_FILE, content)
+        write_card(args.run_dir)
         _print_results(results["test"], paths)
+        publish_run(args)
 
 
 def _evaluate(

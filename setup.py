@@ -30,6 +30,7 @@ REQUIREMENTS = [
     "isal>=1.7",  # decompresses the tables two to three times as fast as the standard library
     "networkx>=3.2",
     "numpy>=2.1",
+    "packaging>=24.2",  # medm-plm doctor compares versions by it; transformers and accelerate need it too
     "polars>=1.36.1,<3",
     "pyarrow>=21",
     "PyYAML>=6.0.1",
@@ -44,6 +45,16 @@ REQUIREMENTS = [
 FIGURE_REQUIREMENTS = ["matplotlib>=3.9"]
 # Only for integrated gradients (run_explanation.py).
 EXPLANATION_REQUIREMENTS = ["captum>=0.9"]  # older ones need numpy 1
+# Only for ONNX files (run_export.py).
+ONNX_REQUIREMENTS = ["onnx>=1.19", "onnxruntime>=1.22", "onnxscript>=0.5"]
+# Only for adapters on the text encoder (docs/using.md).
+LORA_REQUIREMENTS = ["peft>=0.18"]
+# Only for medm-plm completion.
+COMPLETION_REQUIREMENTS = ["shtab>=1.7"]
+# Only for the demo page; older ones have known holes in their file routes.
+DEMO_REQUIREMENTS = ["gradio>=6.7"]
+# Only for the tests of that page and its picture; chromium and chromium-driver come from Debian.
+BROWSER_REQUIREMENTS = ["selenium>=4.25"]
 TEST_REQUIREMENTS = [
     "hypothesis>=6.100",
     "parameterized>=0.9",  # what the suites of transformers import
@@ -55,8 +66,11 @@ TEST_REQUIREMENTS = [
     "torch_geometric>=2.6",  # the reference our graph attention is compared with
     *FIGURE_REQUIREMENTS,
     *EXPLANATION_REQUIREMENTS,
+    *ONNX_REQUIREMENTS,
+    *LORA_REQUIREMENTS,
+    *COMPLETION_REQUIREMENTS,
 ]
-STYLE_REQUIREMENTS = ["ruff>=0.14"]
+STYLE_REQUIREMENTS = ["ruff>=0.14", "mypy>=1.18", "types-PyYAML>=6.0.12"]
 # Only for the preparation on many machines (docs/large_scale.md); older ones know no token authentication.
 ENGINE_REQUIREMENTS = ["ray>=2.52,<3"]
 
@@ -85,19 +99,31 @@ setup(
         "configuration_medm_plm",
         "tokenization_medm_plm",
         "modeling_medm_plm",
+        "pipeline_medm_plm",
         "run_preparation",
         "run_pretraining",
         "run_finetuning",
         "run_experiments",
         "run_explanation",
+        "run_prediction",
+        "run_export",
+        "run_card",
+        "run_privacy",
+        "run_publishing",
     ],
-    package_data={"medm_plm": ["py.typed", "ontologies/*.csv"]},
+    entry_points={"console_scripts": ["medm-plm = medm_plm.cli:main"]},
+    package_data={"medm_plm": ["py.typed", "ontologies/*.csv", "cards/templates/*.md"]},
     install_requires=REQUIREMENTS,
     extras_require={
         "test": TEST_REQUIREMENTS,
         "dev": TEST_REQUIREMENTS + STYLE_REQUIREMENTS,
         "figures": FIGURE_REQUIREMENTS,
         "explanations": EXPLANATION_REQUIREMENTS,
+        "onnx": ONNX_REQUIREMENTS,
+        "lora": LORA_REQUIREMENTS,
+        "completion": COMPLETION_REQUIREMENTS,
+        "demo": DEMO_REQUIREMENTS,
+        "browser": BROWSER_REQUIREMENTS,
         "engines": ENGINE_REQUIREMENTS,
     },
 )

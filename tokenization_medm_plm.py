@@ -53,6 +53,14 @@ _WORD_END = re.compile(r"\S(?=[ \t\n\r])")
 Codes = Sequence[str | None]
 
 
+def refuse_upload(*args: Any, **kwargs: Any) -> None:
+    """Stand in for the library's `push_to_hub`, which makes a public repository and looks at nothing."""
+    raise NotImplementedError(
+        "What has read patients' records is not uploaded from here. Save it into a folder and publish that "
+        "by `python run_publishing.py FOLDER OWNER/NAME` of MedM-PLM, which looks it through first."
+    )
+
+
 def normalize_code(code: str) -> str:
     """Write a clinical code without dots and blanks and in upper case: `428.0` becomes `4280`."""
     return re.sub(r"[\s.]+", "", code).upper()
@@ -126,13 +134,16 @@ class MedMPLMCodeTokenizer(TokenizersBackend):
         medication_system (`str`, defaults to `"ATC"`): system of bare codes in the second list.
         pad_token, cls_token, mask_token, unk_token (`str`): special tokens, all of them in `vocab`.
         model_max_length (`int`, defaults to 61): most ids of a visit, `[CLS]` included.
+        code_titles (`dict[str, str]`, *optional*): titles of codes and of ontology nodes, by token; saved
+            with the tokenizer, so that a saved model can name what it predicts (see `title`).
 
     Raises:
         ValueError: if the ids are not 0, 1, 2 and so on, a token occurs twice or holds a blank, a special
-            token is missing, or `num_codes` does not fit.
+            token is missing, `num_codes` does not fit, or a title is no text.
     """
 
     model = WordLevel
+    push_to_hub = refuse_upload
     vocab_files_names: Mapping[str, str] = {"tokenizer_file": "tokenizer.json"}
     model_input_names: Sequence[str] = ["input_ids", "token_type_ids", "attention_mask"]
     padding_side = "right"
@@ -148,8 +159,12 @@ class MedMPLMCodeTokenizer(TokenizersBackend):
         mask_token: str = "[MASK]",
         unk_token: str = "[UNK]",
         model_max_length: int = MAX_CODES,
+        code_titles: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
+        self.code_titles = _checked_titles(code_titles)
+        if self.code_titles:
+            kwargs["code_titles"] = self.code_titles  # the library saves what it is given
         if kwargs.get("tokenizer_file") is None and kwargs.get("tokenizer_object") is None:
             tokens, num_codes = _read_vocabulary(vocab, num_codes)
             _check_tokens(tokens, [str(token) for token in (pad_token, cls_token, mask_token, unk_token)])
@@ -175,7 +190,7 @@ class MedMPLMCodeTokenizer(TokenizersBackend):
         self.init_kwargs["num_codes"] = self.num_codes
         self.diagnosis_system, self.medication_system = diagnosis_system, medication_system
         self._codes = {token: index for index, token in enumerate(tokens[: self.num_codes]) if ":" in token}
-        self._groups = KnownGroups(tokens)
+        self._groups, self._titled = KnownGroups(tokens), KnownGroups(self.code_titles)
         self.statistics: dict[str, int] = {}
         self.reset_statistics()
 
@@ -328,6 +343,34 @@ class MedMPLMCodeTokenizer(TokenizersBackend):
         """
         self.statistics = dict.fromkeys(COUNTERS, 0)
 
+    def title(self, code: str) -> tuple[str | None, str | None]:
+        """Find the title of a code, else of the narrowest group above it that has one.
+
+        Args:
+            code (`str`): a code as `SYSTEM:CODE`, such as a label of a model.
+
+        Returns:
+            The title and the code or group that bears it; None twice if there is none.
+        """
+        if code in self.code_titles:
+            return self.code_titles[code], code
+        system, _, name = code.partition(":")
+        bearer = self._titled.nearest(system, normalize_code(name))
+        return (None, None) if bearer is None else (self.code_titles[bearer], bearer)
+
+    def add_titles(self, titles: Mapping[str, str]) -> None:
+        """Give codes and nodes titles beside those they have; saving keeps them.
+
+        Args:
+            titles (`dict[str, str]`): titles by token, such as `{"ICD9CM:4280": "Heart failure"}`.
+
+        Raises:
+            ValueError: if a title is no text.
+        """
+        self.code_titles |= _checked_titles(titles)
+        self.init_kwargs["code_titles"] = self.code_titles
+        self._titled = KnownGroups(self.code_titles)
+
     def code_ids(self, code_type: int) -> list[int]:
         """List the ids of all codes of one type, without special tokens and inner nodes.
 
@@ -411,17 +454,21 @@ class MedMPLMProcessor(ProcessorMixin):
 
         Args:
             save_directory (`str` or `PathLike`): the folder, made if it does not exist.
-            push_to_hub (`bool`, defaults to False): upload the folder too.
+            push_to_hub (`bool`, defaults to False): must stay false; uploading is refused.
             kwargs: as the library takes them.
 
         Returns:
             The files that the library names.
         """
+        if push_to_hub:
+            refuse_upload()
         for tokenizer in (self.tokenizer, self.code_tokenizer):
             if tokenizer.is_fast:
                 tokenizer.backend_tokenizer.no_truncation()
                 tokenizer.backend_tokenizer.no_padding()
-        return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        return super().save_pretrained(save_directory, **kwargs)
+
+    push_to_hub = refuse_upload
 
     def __call__(
         self,
@@ -592,6 +639,16 @@ def _read_vocabulary(
             )
         vocab = _in_order(vocab)
     return list(SPECIAL_TOKENS if vocab is None else vocab), num_codes
+
+
+def _checked_titles(titles: Mapping[str, str] | None) -> dict[str, str]:
+    """Copy a table of titles, which may come from a downloaded file."""
+    titles = {} if titles is None else titles
+    if not isinstance(titles, Mapping) or not all(
+        isinstance(part, str) for row in titles.items() for part in row
+    ):
+        raise ValueError("code_titles: expected a mapping of tokens to titles, both text")
+    return dict(titles)
 
 
 def _check_tokens(tokens: Sequence[str], special_tokens: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from configuration_medm_plm import MedMPLMCodeConfig, MedMPLMConfig
     from medm_plm.explanations import VisitExplanation, explain_visit
+    from medm_plm.prediction import load_pipeline
     from modeling_medm_plm import (
         MedMPLMCodeModel,
         MedMPLMForICDCoding,
@@ -29,6 +30,8 @@ _CONFIGURATION = "configuration_medm_plm"
 _MODELING = "modeling_medm_plm"
 _TOKENIZATION = "tokenization_medm_plm"
 _EXPLANATIONS = "medm_plm.explanations"
+_PIPELINES = "pipeline_medm_plm"
+_PREDICTION = "medm_plm.prediction"
 _MODULE_OF_NAME = {
     "MedMPLMCodeConfig": _CONFIGURATION,
     "MedMPLMConfig": _CONFIGURATION,
@@ -44,6 +47,7 @@ _MODULE_OF_NAME = {
     "MedMPLMProcessor": _TOKENIZATION,
     "VisitExplanation": _EXPLANATIONS,
     "explain_visit": _EXPLANATIONS,
+    "load_pipeline": _PREDICTION,
 }
 
 __all__ = [
@@ -62,6 +66,7 @@ __all__ = [
     "VisitExplanation",
     "__version__",
     "explain_visit",
+    "load_pipeline",
     "register_auto_classes",
 ]
 
@@ -89,6 +94,16 @@ def register_auto_classes() -> None:
     taggers = models.MedMPLMForTokenClassification
     hf.AutoModelForTokenClassification.register(shapes.MedMPLMConfig, taggers, exist_ok=True)
     hf.AutoProcessor.register(shapes.MedMPLMConfig, texts.MedMPLMProcessor, exist_ok=True)
+    _register_pipelines()
+
+
+def _register_pipelines() -> None:
+    from transformers import AutoModelForSequenceClassification
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    for task, kind in import_module(_PIPELINES).PIPELINES.items():
+        if task not in PIPELINE_REGISTRY.supported_tasks:  # the library would warn
+            PIPELINE_REGISTRY.register_pipeline(task, kind, pt_model=AutoModelForSequenceClassification)
 
 
 def __getattr__(name: str) -> Any:

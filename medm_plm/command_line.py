@@ -68,6 +68,29 @@ def parse_arguments(
     return tuple(_instantiate(parser, dataclass_type, namespace) for dataclass_type in dataclass_types)
 
 
+class PlainParser(argparse.ArgumentParser):
+    """A parser of `argparse` for scripts with positional words, with the manners of `parse_arguments`.
+
+    Options are written in full, a mistake is one line with the nearest right name and exit status 2, and the
+    description keeps its lines.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        manners = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        super().__init__(**{**manners, **kwargs})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does; an unknown option is refused here, where the nearest one is known."""
+        words = sys.argv[1:] if args is None else list(args)
+        if self._subparsers is None:  # with commands below, most options are theirs
+            _refuse_unknown_flags(self, words)
+        return super().parse_known_args(words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Say it in one line."""
+        self.exit(2, f"{self.prog}: error: {_one_line(message)}\n")
+
+
 def run_main(main: Callable[[], None]) -> None:
     """Run a script: a mistake of the user's becomes one line, a defect of ours stays a traceback.
 
@@ -114,6 +137,18 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
             for cell, width, right in zip(line, widths, to_the_right, strict=True)
         ]
         print("  ".join(aligned).rstrip())
+
+
+def option_parser(*dataclass_types: type) -> argparse.ArgumentParser:
+    """Build the parser of `parse_arguments` alone, to list its options.
+
+    Args:
+        dataclass_types (`type`): dataclasses whose fields are the options.
+
+    Returns:
+        The parser.
+    """
+    return _build_parser(dataclass_types, prog=None, description=None)
 
 
 def _build_parser(
@@ -190,7 +225,7 @@ class _Converter:
         return argparse.ArgumentTypeError(f"received {received}, expected {self.expected}{suggestion}")
 
 
-def _refuse_unknown_flags(parser: HfArgumentParser, argv: Sequence[str]) -> None:
+def _refuse_unknown_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     # Before argparse looks: it would report a misspelt required option as missing and not as misspelt.
     known = {flag for action in parser._actions for flag in action.option_strings}
     for word in argv:
@@ -199,9 +234,23 @@ def _refuse_unknown_flags(parser: HfArgumentParser, argv: Sequence[str]) -> None
             parser.error(f"unknown option {flag}{_suggestion(flag, known)}")
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Find the name that was probably meant.
+
+    Args:
+        word (`str`): what was written.
+        known (`Iterable[str]`): the names that there are.
+
+    Returns:
+        One of them, or None if none is near.
+    """
+    found = difflib.get_close_matches(word, sorted(known), n=1)
+    return found[0] if found else None
+
+
 def _suggestion(word: str, known: Iterable[str], remedy: str = "; see --help for the options") -> str:
-    nearest = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"; did you mean {nearest[0]}?" if nearest else remedy
+    found = nearest(word, known)
+    return f"; did you mean {found}?" if found else remedy
 
 
 def _config_path(argv: Sequence[str]) -> Path | None:

@@ -156,3 +156,28 @@ def test_the_queue_gets_an_interrupted_run_back_and_no_other(sent, status, is_re
     assert (tmp_path / "requeued").exists() == is_requeued
     if is_requeued:
         assert (tmp_path / "requeued").read_text() == "requeue 77\n"
+
+
+def test_a_run_that_ends_while_a_signal_is_passed_on_keeps_its_own_status(tmp_path):
+    """The stand-in fails by itself as the signal comes, before it is passed on to it."""
+    script = (PROJECT_ROOT / "scripts" / "pretraining.sbatch").read_text(encoding="utf-8")
+    slow = script.replace("trap 'kill -s USR1", "trap 'sleep 0.6; kill -s USR1")
+    assert slow != script
+    (tmp_path / "slow.sbatch").write_text(slow)
+    stubs = {
+        "scontrol": f"touch {tmp_path}/requeued",
+        "python": f"touch {tmp_path}/started\nsleep 0.4\nexit 7",
+    }
+    for name, text in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    job = subprocess.Popen(
+        ["bash", str(tmp_path / "slow.sbatch"), "prepared", "out"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "77"},
+    )
+    while not (tmp_path / "started").exists():
+        time.sleep(0.01)
+    time.sleep(0.05)  # the traps are set just after the start
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(timeout=60) == 7
+    assert not (tmp_path / "requeued").exists()

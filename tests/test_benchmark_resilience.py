@@ -12,7 +12,7 @@ def test_killed_runs_end_like_untouched_ones(words, project_root):
     script = project_root / "benchmarks" / "resilience.py"
     if not script.is_file():
         pytest.skip("benchmarks are not part of this distribution")
-    command = [sys.executable, str(script), *words, "--only", "kills", "--recipes", "best"]
+    command = [sys.executable, str(script), *words, "--only", "kills", "--recipes", "best", "cached"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     number = int(words[1]) // 2

@@ -11,7 +11,7 @@ from shipped_code import PROJECT_ROOT, Import, imports_of, shipped_modules
 MODULES = shipped_modules()
 KNOWN = frozenset(MODULES)
 PACKAGE = "medm_plm"
-FLAT_FILES = {"configuration_medm_plm", "tokenization_medm_plm", "modeling_medm_plm"}
+FLAT_FILES = {"configuration_medm_plm", "tokenization_medm_plm", "modeling_medm_plm", "pipeline_medm_plm"}
 HUB_PACKAGES = {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub"}
 TABLE_PACKAGES = {"isal", "numpy", "networkx", "polars", "pyarrow", "yaml"}
 METRIC_PACKAGES = TABLE_PACKAGES | {"datasets", "evaluate", "sklearn", "scipy", "tqdm"}
@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, int, set[str]], ...] = (
     ("configuration_medm_plm", 0, HUB_PACKAGES),
     ("tokenization_medm_plm", 0, HUB_PACKAGES),
     ("modeling_medm_plm", 0, HUB_PACKAGES),
+    ("pipeline_medm_plm", 0, HUB_PACKAGES),
     ("medm_plm.errors", 0, set()),
     ("medm_plm.command_line", 1, {"yaml", "transformers"}),
     ("medm_plm.ontologies", 1, TABLE_PACKAGES),
@@ -32,14 +33,27 @@ LAYERS: tuple[tuple[str, int, set[str]], ...] = (
     ("medm_plm.baselines", 3, MODEL_PACKAGES),
     ("medm_plm.rivals", 4, MODEL_PACKAGES),
     ("medm_plm.training", 5, MODEL_PACKAGES),
+    ("medm_plm.cards", 6, MODEL_PACKAGES),
+    ("medm_plm.privacy", 6, MODEL_PACKAGES),
+    ("medm_plm.publishing", 6, MODEL_PACKAGES),
     ("medm_plm.explanations", 5, MODEL_PACKAGES | {"captum", "matplotlib"}),
+    ("medm_plm.export", 5, MODEL_PACKAGES),
+    ("medm_plm.prediction", 5, MODEL_PACKAGES),
+    ("medm_plm.doctor", 7, MODEL_PACKAGES | {"packaging"}),
+    ("medm_plm.demo", 7, MODEL_PACKAGES | {"gradio"}),
+    ("medm_plm.cli", 9, MODEL_PACKAGES),
     ("medm_plm.experiments", 7, MODEL_PACKAGES | {"matplotlib"}),
     (PACKAGE, 6, HUB_PACKAGES),
     ("run_preparation", 7, METRIC_PACKAGES),
     ("run_pretraining", 7, MODEL_PACKAGES),
     ("run_finetuning", 7, MODEL_PACKAGES),
+    ("run_card", 7, MODEL_PACKAGES),
+    ("run_privacy", 7, MODEL_PACKAGES),
     ("run_explanation", 7, MODEL_PACKAGES),
+    ("run_prediction", 7, MODEL_PACKAGES),
+    ("run_export", 7, MODEL_PACKAGES),
     ("run_experiments", 8, MODEL_PACKAGES),
+    ("run_publishing", 7, MODEL_PACKAGES),
 )
 
 

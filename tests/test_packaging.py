@@ -54,7 +54,7 @@ def test_every_imported_package_is_required():
         i.top_level for name, path in shipped_modules().items() for i in imports_of(name, path, known)
     }
     needed = imported - ours - set(sys.stdlib_module_names)
-    extras = ("FIGURE_REQUIREMENTS", "EXPLANATION_REQUIREMENTS")
+    extras = ("FIGURE_REQUIREMENTS", "EXPLANATION_REQUIREMENTS", "DEMO_REQUIREMENTS")
     optional = [Requirement(line) for name in extras for line in setup_value(name)]
     declared = {canonicalize_name(requirement.name) for requirement in (*requirements(), *optional)}
     missing = {n for n in needed if canonicalize_name(DISTRIBUTION_OF_MODULE.get(n, n)) not in declared}

@@ -9,11 +9,11 @@ import pytest
 
 from prepared_cohort import invent_visits, tiny_model, tiny_processor
 
+PROJECT = Path(__file__).parents[1]
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
-    *(f"docs/{name}.md" for name in ("architecture", "data", "table_format", "large_scale", "training")),
-    "docs/results.md",
+    *(f"docs/{path.name}" for path in sorted((PROJECT / "docs").glob("*.md"))),
 )
 
 
@@ -26,16 +26,20 @@ def test_readme_is_short(readme):
     assert len(readme.splitlines()) <= 250
 
 
-def test_snippet_runs_on_a_saved_model(readme, tmp_path, capsys):
-    """The ten lines, with the demo's folder replaced by a new small model."""
+@pytest.mark.parametrize(
+    ("name", "printed"), [("pretraining", r"\(1, \d+\) \(1, \d+\)"), ("icd_coding", r"0\.\d+ (True|False)")]
+)
+def test_snippets_run_on_a_saved_model(name, printed, readme, tmp_path, capsys):
+    """With the demo's folder replaced by a new small model."""
     marked = r"<!-- runs in tests/test_readme.py -->\n```python\n(.*?)```"
-    code = re.search(marked, readme, re.DOTALL).group(1)
-    visits, folder = invent_visits(20), tmp_path / "pretrained"
-    tiny_processor(visits).save_pretrained(folder)
-    tiny_model("pretraining", visits).save_pretrained(folder)
-    assert "demo-output/pretrained" in code
-    exec(compile(code.replace("demo-output/pretrained", str(folder)), "README.md", "exec"), {})
-    assert re.search(r"\(1, \d+\) \(1, \d+\)", capsys.readouterr().out)
+    folder = {"pretraining": "demo-output/pretrained"}.get(name, f"demo-output/{name}")
+    (code,) = (code for code in re.findall(marked, readme, re.DOTALL) if folder in code)
+    visits = invent_visits(20)
+    tiny_processor(visits).save_pretrained(tmp_path)
+    labels = {} if name == "pretraining" else {"id2label": {0: "428", 1: "401", 2: "250"}}
+    tiny_model(name, visits, **labels).save_pretrained(tmp_path)
+    exec(compile(code.replace(folder, str(tmp_path)), "README.md", "exec"), {})
+    assert re.search(printed, capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

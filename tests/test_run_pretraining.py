@@ -23,6 +23,8 @@ from prepared_cohort import (
 )
 
 FINISHED_FILES = {
+    ".eval_results",
+    "README.md",
     "checkpoints",
     "code_tokenizer",
     "config.json",
@@ -34,6 +36,7 @@ FINISHED_FILES = {
     "tokenization_medm_plm.py",
     "tokenizer.json",
     "tokenizer_config.json",
+    "training_settings.json",
 }
 
 

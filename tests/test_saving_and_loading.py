@@ -74,6 +74,12 @@ def test_every_saved_folder_names_all_auto_classes(model_class, tmp_path):
     assert auto_map["AutoModelForSequenceClassification"].endswith(f".{expected.__name__}")
 
 
+def test_a_fine_tuned_model_brings_its_pipelines(tmp_path):
+    build(MedMPLMForICDCoding).save_pretrained(tmp_path)
+    project_file = Path(modeling_medm_plm.__file__).with_name("pipeline_medm_plm.py")
+    assert (tmp_path / "pipeline_medm_plm.py").read_bytes() == project_file.read_bytes()
+
+
 def test_saved_folder_holds_safetensors_json_and_code_only(tmp_path):
     build(MedMPLMModel).save_pretrained(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "__pycache__") == [

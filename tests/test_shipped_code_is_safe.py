@@ -11,14 +11,24 @@ import pytest
 from shipped_code import shipped_modules, syntax_tree
 
 MODULES = shipped_modules()
-FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "ctypes"}
+FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "ctypes", "pty"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+REMOTE_CODE = "trust_remote_code"
 FORBIDDEN_ATTRIBUTES = {
     ("torch", "load"),
     ("torch", "save"),
     ("os", "system"),
+    ("os", "popen"),
+    ("subprocess", "getoutput"),
+    ("subprocess", "getstatusoutput"),
+    ("builtins", "eval"),
+    ("builtins", "exec"),
+    ("pandas", "read_pickle"),
     ("yaml", "load"),
+    ("yaml", "load_all"),
+    ("yaml", "full_load"),
     ("yaml", "unsafe_load"),
+    ("torch", "hub"),
 }
 MAY_PRINT = {"medm_plm.command_line"}
 ABSOLUTE_PATH = re.compile(r"(^|[\s'\"=])(/(home|root|tmp|work|mnt|opt|usr|var|data|Users)/|[A-Za-z]:\\)")
@@ -53,14 +63,15 @@ def _judge_import_from(node: ast.ImportFrom) -> list[str]:
 
 def _judge_call(node: ast.Call, may_print: bool) -> list[str]:
     unsafe_keyword = any(
-        k.arg in ("shell", "allow_pickle") and isinstance(k.value, ast.Constant) and k.value.value is True
+        k.arg in ("shell", "allow_pickle", REMOTE_CODE)
+        and not (isinstance(k.value, ast.Constant) and k.value.value is False)
         for k in node.keywords
     )
     name = node.func.id if isinstance(node.func, ast.Name) else ""
     found = [f"calls {name}()"] if name in FORBIDDEN_CALLS else []
     if name == "print" and not may_print:
         found.append("calls print()")
-    return [*found, "passes shell=True or allow_pickle=True"] if unsafe_keyword else found
+    return [*found, "passes shell, allow_pickle or trust_remote_code that is not False"] if unsafe_keyword else found
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -81,6 +92,12 @@ def test_module_is_safe(module):
         "print('a note')",
         "f(allow_pickle=True)",
         "import subprocess\nsubprocess.run('ls', shell=True)",
+        "import subprocess\nsubprocess.run('ls', shell=shell)",
+        "import os\nos.popen('ls')",
+        "import yaml\nyaml.full_load(text)",
+        "import torch\ntorch.hub.load('a/b', 'c')",
+        "model = AutoModel.from_pretrained(folder, trust_remote_code=True)",
+        "model = AutoModel.from_pretrained(folder, trust_remote_code=options.trust)",
         "FOLDER = '/home/someone/data'",
         "HELP = 'written to C:\\\\Users'",
     ],
@@ -89,6 +106,6 @@ def test_the_check_finds(code):
     assert findings(ast.parse(code), may_print=False)
 
 
-@pytest.mark.parametrize("code", ["model.eval()", "'eval(x) is never called'", "PATH = 'configs/smoke.yaml'"])
+@pytest.mark.parametrize("code", ["model.eval()", "'eval(x) is never called'", "PATH = 'configs/smoke.yaml'", "f(trust_remote_code=False)"])
 def test_the_check_leaves_alone(code):
     assert findings(ast.parse(code), may_print=False) == []

@@ -8,7 +8,7 @@ them beside it.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -40,6 +40,27 @@ def nearest_title(
         if title:
             return title, node
     return None, None
+
+
+def titles_of_nodes(nodes: Iterable[str], titles: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Collect the titles of codes and nodes, to be saved with a model.
+
+    Args:
+        nodes (`Iterable[str]`): keys of nodes; what names no known system is passed over.
+        titles (`Mapping[str, str]`, *optional*): titles by qualified code or node that the user has.
+
+    Returns:
+        Titles by node, of those that bear one themselves.
+    """
+    found: dict[str, str] = {}
+    for node in nodes:
+        try:
+            title, bearer = nearest_title(node, titles)
+        except ValueError:  # a special token
+            continue
+        if title is not None and bearer == node:
+            found[node] = title
+    return found
 
 
 def read_titles(path: str | Path) -> Mapping[str, str]:

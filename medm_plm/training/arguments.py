@@ -42,6 +42,8 @@ class RunArguments(TrainingArguments):
             (`never`); or the folder of a checkpoint, whatever run it is from.
         text_learning_rate (`float`, *optional*): learning rate of the text encoder; `learning_rate` by
             default.
+        token_weights_learning_rate (`float`, *optional*): learning rate of `--classifier_token_weights`,
+            which begin at zero and want a larger one; `learning_rate` by default.
         early_stopping_patience (`int`, *optional*): stop after this many evaluations without a better one.
         frozen_text_cache (`str`, *optional*): folder in which the output of the frozen text layers is kept,
             so that no epoch and no later run computes it again.
@@ -49,6 +51,10 @@ class RunArguments(TrainingArguments):
             or `float32`.
         frozen_text_cache_gb (`float`, *optional*): largest size of that folder; notes beyond it are computed
             whenever they are used.
+        push_to_hub (`bool`, defaults to False): publish the finished model, privately, when the run has ended
+            (`medm_plm.publishing`). The library's Trainer never learns of it: it would upload its whole
+            folder, and each checkpoint.
+        hub_model_id (`str`, *optional*): `OWNER/NAME` of the repository, needed with `push_to_hub`.
     """
 
     output_dir: str = field(metadata={"help": "folder of the finished model, its metrics and predictions"})
@@ -80,6 +86,10 @@ class RunArguments(TrainingArguments):
         default=None,
         metadata={"help": "learning rate of the text encoder, where it differs from --learning_rate"},
     )
+    token_weights_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "learning rate of --classifier_token_weights, where it differs"},
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "stop after this many evaluations without a better one"}
     )
@@ -92,8 +102,19 @@ class RunArguments(TrainingArguments):
     frozen_text_cache_gb: float | None = field(
         default=None, metadata={"help": "largest size of that folder in gigabytes"}
     )
+    push_to_hub: bool = field(
+        default=False, metadata={"help": "publish the finished model, privately, in --hub_model_id"}
+    )
+    hub_model_id: str | None = field(
+        default=None, metadata={"help": "OWNER/NAME of the repository, for --push_to_hub"}
+    )
+    hub_strategy: str = field(
+        default="end", metadata={"help": "must stay end: checkpoints are never uploaded"}
+    )
 
     def __post_init__(self) -> None:
+        self.publish_to = _destination(self)
+        self.push_to_hub = False
         if self.remove_unused_columns:
             raise InputError("option --remove_unused_columns cannot be true", remedy="leave it out")
         if self.frozen_text_cache_dtype not in CACHE_DTYPES:
@@ -111,6 +132,30 @@ class RunArguments(TrainingArguments):
         if self.disable_tqdm is None:
             self.disable_tqdm = not sys.stderr.isatty()
         super().__post_init__()
+
+
+def _destination(args: RunArguments) -> str | None:
+    """Where the finished model is published; what would upload anything else is refused."""
+    if not args.push_to_hub:
+        return None
+    name = args.hub_model_id
+    if name is None or name.count("/") != 1 or "" in name.split("/"):
+        received = "nothing" if name is None else name
+        raise InputError("option --hub_model_id", received=received, expected="OWNER/NAME, for --push_to_hub")
+    strategy = getattr(args.hub_strategy, "value", args.hub_strategy)
+    if strategy != "end":
+        raise InputError(
+            "option --hub_strategy",
+            received=strategy,
+            expected="end",
+            remedy="checkpoints are never uploaded; leave it out",
+        )
+    if args.hub_private_repo is False:
+        raise InputError(
+            "option --hub_private_repo cannot be false",
+            remedy="read the card of the finished model first, then publish it by run_publishing.py --public",
+        )
+    return name
 
 
 @dataclass
@@ -138,6 +183,10 @@ class ModelArguments:
             that is less. More for an encoder of long texts.
         classifier (`str`, *optional*): head of a task, `mlp` or `label_attention`, in which each label
             searches the words and the codes.
+        classifier_dropout (`float`, *optional*): share of a head's inputs that training leaves out;
+            0.1 by default.
+        classifier_token_weights (`bool`, *optional*): each label also has a weight of its own for each word
+            piece and code (tasks of one visit).
     """
 
     architecture: str = field(
@@ -173,6 +222,12 @@ class ModelArguments:
         default=None, metadata={"help": "tokens of a chunk, at most 512 by default"}
     )
     classifier: str | None = field(default=None, metadata={"help": "head of a task: mlp or label_attention"})
+    classifier_dropout: float | None = field(
+        default=None, metadata={"help": "share of a head's inputs left out in training, 0.1 by default"}
+    )
+    classifier_token_weights: bool | None = field(
+        default=None, metadata={"help": "true gives each label a weight for each word piece and code as well"}
+    )
 
     def __post_init__(self) -> None:
         for name in (*TEXT_SIZES, *CODE_SIZES):

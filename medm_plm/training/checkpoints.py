@@ -12,16 +12,18 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from medm_plm.data.files import flush
+from medm_plm.errors import InputError
 
 MANIFEST_FILE = "manifest.json"
 STATE_FILE = "trainer_state.json"
 # The library uploads nothing whose name begins with an underscore.
 STAGING_FOLDER = "_staging"
-_REPLACED, _REMOVED = "_replaced-", "_removed-"
+_REPLACED, _REMOVED, _SET_ASIDE = "_replaced-", "_removed-", "_of_another_run-"
 _NAME = re.compile(r"checkpoint-(\d+)")
 _SCHEDULER_FILE = "scheduler.pt"
 
@@ -38,13 +40,23 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return sorted(found, key=step_of, reverse=True)
 
 
-def seal(folder: Path, processes: int) -> None:
+def seal(folder: Path, processes: int, needed: Collection[str] = ()) -> None:
     """Flush all files of a folder to the disk and write down what they are.
 
     Args:
         folder (`Path`): a complete checkpoint that nobody writes to any more.
         processes (`int`): number of processes that wrote it.
+        needed (`Collection[str]`): names of files without which no run goes on from it.
+
+    Raises:
+        InputError: if one of the needed files is missing.
     """
+    if missing := sorted(name for name in needed if not (folder / name).is_file()):
+        raise InputError(
+            f"the checkpoint lacks {', '.join(missing)}, which another process has written elsewhere",
+            file=folder,
+            remedy="let all machines see the same --output_dir",
+        )
     files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != MANIFEST_FILE:
@@ -140,7 +152,8 @@ def recover(folder: Path) -> None:
 def rotate(folder: Path, current: Path, best: Path | None, limit: int | None) -> None:
     """Remove checkpoints beyond the limit, never the one just written nor the best one.
 
-    Those with a higher number than the one just written were passed over as damaged and go first.
+    Those with a higher number than the one just written either were passed over as damaged and go first, or
+    are intact, because the run went on from an older one by its name; these neither go nor count.
 
     Args:
         folder (`Path`): the folder of the checkpoints.
@@ -150,7 +163,11 @@ def rotate(folder: Path, current: Path, best: Path | None, limit: int | None) ->
     """
     if not limit or limit < 0:
         return
-    present = checkpoints_in(folder)
+    present = [
+        path
+        for path in checkpoints_in(folder)
+        if step_of(path) <= step_of(current) or damage(path, needs_state=False) is not None
+    ]
     kept = {path.name for path in (current, best) if path is not None}
     others = [path for path in present if path.name not in kept]
     others.sort(key=lambda path: (step_of(path) < step_of(current), step_of(path)))
@@ -160,6 +177,26 @@ def rotate(folder: Path, current: Path, best: Path | None, limit: int | None) ->
         removed = path.with_name(_REMOVED + path.name)
         os.replace(path, removed)
         shutil.rmtree(removed, ignore_errors=True)
+
+
+def set_aside(checkpoints: Collection[Path]) -> list[Path]:
+    """Rename checkpoints of another run, so that they are neither gone on from nor removed.
+
+    Args:
+        checkpoints (`Collection[Path]`): folders `checkpoint-N`.
+
+    Returns:
+        Their new names.
+    """
+    renamed = []
+    for path in checkpoints:
+        new, number = path.with_name(_SET_ASIDE + path.name), 1
+        while new.exists():
+            number += 1
+            new = path.with_name(f"{_SET_ASIDE}{path.name}-{number}")
+        os.replace(path, new)
+        renamed.append(new)
+    return renamed
 
 
 def install(staged: Path, target: Path) -> None:

@@ -20,13 +20,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import parse_flag_from_env
 from transformers.utils import logging
 
 from medm_plm.data.files import make_private_folder, write_private
 from medm_plm.errors import InputError
 from medm_plm.training.checkpoints import checkpoints_in
 from medm_plm.training.prefix_states import bytes_per_token, compute_states, note_name, prefix_fingerprint
-from medm_plm.training.state_files import folder_bytes, open_states, remove_damaged, write_states
+from medm_plm.training.state_files import (
+    KeptNote,
+    folder_bytes,
+    open_states,
+    remove_damaged,
+    write_states,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -35,6 +42,7 @@ BYTES_PER_HEADER_ENTRY = 160
 SHARE_OF_FREE_SPACE = 0.95
 GIGABYTE = 10**9
 LEFT_OUT_FILE = "notes_without_place.json"
+_FSDP_VARIABLE = "ACCELERATE_USE_FSDP"  # set by `accelerate launch`
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,21 @@ class CacheOptions:
 
     @classmethod
     def from_arguments(cls, args: Any) -> CacheOptions:
-        """Take the options of a run from its `RunArguments`."""
+        """Take the options of a run from its `RunArguments`.
+
+        Raises:
+            InputError: on the main process, for a limit together with FSDP.
+            SystemExit: with status 1 on the other processes, likewise.
+        """
+        if args.frozen_text_cache_gb is not None and (args.fsdp or parse_flag_from_env(_FSDP_VARIABLE)):
+            if args.process_index > 0:
+                raise SystemExit(1)
+            # A process that runs the frozen layers for a note without place would wait for ever for those
+            # whose notes are all kept: the weights are gathered from all of them.
+            raise InputError(
+                "option --frozen_text_cache_gb cannot go with FSDP",
+                remedy="leave it out, so that the cache holds every note, or train with DDP",
+            )
         return cls(
             folder=args.frozen_text_cache,
             dtype=args.frozen_text_cache_dtype,
@@ -110,7 +132,7 @@ def add_prefix_states(
     kept = open_states(folder)
     left_out = _left_out_before(notes, options)
     missing = {name: ids for name, ids in notes.items() if name not in kept and name not in (left_out or ())}
-    chosen = _within_limits(model, notes, missing, options)
+    chosen = _within_limits(model, notes, missing, kept, folder, options)
     if left_out is None:
         left_out = missing.keys() - chosen
     elif len(chosen) < len(missing):
@@ -177,7 +199,12 @@ def _require_prefix(model: Any) -> None:
 
 
 def _within_limits(
-    model: Any, notes: Mapping[str, np.ndarray], missing: Mapping[str, np.ndarray], options: CacheOptions
+    model: Any,
+    notes: Mapping[str, np.ndarray],
+    missing: Mapping[str, np.ndarray],
+    kept: Mapping[str, KeptNote],
+    folder: Path,
+    options: CacheOptions,
 ) -> set[str]:
     """Choose the missing notes that there is place for, and report what is needed before anything is done."""
     per_token = bytes_per_token(model, getattr(torch, options.dtype))
@@ -185,7 +212,12 @@ def _within_limits(
     needed, free = sum(sizes.values()), shutil.disk_usage(options.folder).free
     place = SHARE_OF_FREE_SPACE * free
     if options.limit_gb is not None:
-        place = min(place, options.limit_gb * GIGABYTE - folder_bytes(Path(options.folder)))
+        # Notes that are kept take as much place as before they were: files are smaller than the estimate, and
+        # a run that is killed before its first checkpoint must not find place for more at its next start.
+        estimated = sum(len(note) * per_token + BYTES_PER_HEADER_ENTRY for note in kept.values())
+        here = folder_bytes(folder)
+        others = folder_bytes(folder.parent) - here
+        place = min(place, options.limit_gb * GIGABYTE - others - max(here, estimated))
     chosen = set()
     for name, size in sizes.items():
         place -= size

@@ -40,7 +40,8 @@ MODEL_CLASSES: dict[str, type[MedMPLMPreTrainedModel]] = {
     "medication_prediction": MedMPLMForICDCoding,
     NER_TASK: MedMPLMForTokenClassification,
 }
-HEAD_NAME = "classifier."  # attribute of the task models
+CLASSIFIER_OPTIONS = ("classifier", "classifier_dropout", "classifier_token_weights")
+HEAD_NAMES = ("classifier.", "token_weights.")  # attributes of the task models
 
 
 def new_model(
@@ -196,7 +197,7 @@ def load_model(
             return rivals.load_rival(arguments.architecture, name, folder, **fields)
         _refuse_another_task(name, folder, fields)
         model, report = MODEL_CLASSES[name].from_pretrained(folder, output_loading_info=True, **fields)
-    missing = [key for key in report["missing_keys"] if not key.startswith(HEAD_NAME)]
+    missing = [key for key in report["missing_keys"] if not key.startswith(HEAD_NAMES)]
     if missing:
         raise InputError(
             f"{len(missing)} weights are missing, {min(missing)} among them",
@@ -216,7 +217,8 @@ def _refuse_another_task(name: str, folder: str | Path, config_fields: dict[str,
     labels, reads_note = config_fields.get("id2label"), config_fields.get("use_current_note", False)
     same_labels = labels is None or saved.id2label == labels
     same_head = same_labels and saved.use_current_note == reads_note
-    same_head = same_head and saved.classifier == config_fields.get("classifier", saved.classifier)
+    for option in ("classifier", "classifier_token_weights"):
+        same_head = same_head and config_fields.get(option) in (None, getattr(saved, option))
     same = built_for == MODEL_CLASSES[name].__name__ and same_head
     if built_for in task_classes and not same:
         raise InputError(
@@ -238,19 +240,26 @@ def label_shares(labels: np.ndarray) -> list[float]:
 
 
 def _check_classifier(name: str, arguments: ModelArguments) -> None:
+    tasks = {}
+    if arguments.classifier == "label_attention":
+        tasks["--classifier label_attention"] = TASK_NAMES
+    if arguments.classifier_token_weights:
+        one_visit = tuple(task for task in TASK_NAMES if task != "medication_recommendation")
+        tasks["--classifier_token_weights"] = one_visit
     is_own = arguments.architecture == rivals.OWN_ARCHITECTURE
-    if arguments.classifier == "label_attention" and not (is_own and name in TASK_NAMES):
-        raise InputError(
-            "option --classifier label_attention has no place here",
-            received=f"{name} with {arguments.architecture}",
-            expected=f"{', '.join(TASK_NAMES)} with {rivals.OWN_ARCHITECTURE}",
-            remedy="leave it out",
-        )
+    for option, possible in tasks.items():
+        if not (is_own and name in possible):
+            raise InputError(
+                f"option {option} has no place here",
+                received=f"{name} with {arguments.architecture}",
+                expected=f"{', '.join(possible)} with {rivals.OWN_ARCHITECTURE}",
+                remedy="leave it out",
+            )
 
 
 def _chosen_fields(arguments: ModelArguments) -> dict[str, Any]:
     """Fields of `MedMPLMConfig` that were set by an option."""
-    names = ("use_cross_modal", "num_frozen_text_layers", "text_pooling", "classifier", *NOTE_LENGTHS)
+    names = ("use_cross_modal", "num_frozen_text_layers", "text_pooling", *CLASSIFIER_OPTIONS, *NOTE_LENGTHS)
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 

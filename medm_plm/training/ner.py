@@ -39,6 +39,7 @@ from medm_plm.training.ner_examples import (
 )
 from medm_plm.training.processors import shared_text_tokenizer
 from medm_plm.training.resuming import resume_folder
+from medm_plm.training.run_record import run_record
 from medm_plm.training.trainer import MedMPLMTrainer, start_run
 from modeling_medm_plm import MedMPLMForTokenClassification
 
@@ -153,6 +154,7 @@ def run_ner(
             "seed": args.seed,
             "data_sha256": data.fingerprint(),
             "versions": versions(),
+            **run_record(args, model=pretrained, text_model=model_options.text_model),
             "settings": {"ner_encoder": ner_options.ner_encoder, "longest_sentence": limit},
             "num_labels": len(data.names),
             "num_sentences": {split: len(part) for split, part in data.sentences.items()},

@@ -89,7 +89,7 @@ def compute_states(
         States `(words, hidden)` of some notes, real tokens only, by their names.
 
     Raises:
-        InputError: if a state is too large for the precision.
+        InputError: if a state is too large for the precision, or not a number.
     """
     part: dict[str, torch.Tensor] = {}
     size = 0
@@ -111,12 +111,18 @@ def compute_states(
 
 def _checked(states: torch.Tensor) -> torch.Tensor:
     """Refuse what would turn every loss into NaN: pre-norm encoders have large states."""
-    if not states.isfinite().all():
+    if states.isfinite().all():
+        return states
+    if states.dtype == torch.float16 and not states.isnan().any():
         raise InputError(
             f"states of the frozen text layers do not fit into {states.dtype}",
             remedy="set --frozen_text_cache_dtype bfloat16",
         )
-    return states
+    raise InputError(
+        "states of the frozen text layers are not finite",
+        received=f"NaN or infinity in {states.dtype}",
+        remedy="look at the weights of the text model",
+    )
 
 
 def _batches(notes: Mapping[str, np.ndarray]) -> Iterator[list[str]]:

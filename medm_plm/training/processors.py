@@ -6,8 +6,10 @@ the tokenizer of the published encoder is taken.
 
 from __future__ import annotations
 
+import re
 import string
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -15,16 +17,22 @@ from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
 
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.errors import InputError
+from medm_plm.ontologies.titles import titles_of_nodes
 from medm_plm.training.arguments import ModelArguments, RunArguments
 from medm_plm.training.library_errors import one_line_errors, readable_text_model, writing
 from tokenization_medm_plm import MedMPLMCodeTokenizer, MedMPLMProcessor
 
 NOTE_LENGTHS = ("max_note_chunks", "chunk_length")
+MINIMUM_NOTES = 5  # in which a word must stand, so that the vocabulary holds no name or number of a patient
+_WORD = re.compile(r"[^\W_]+")  # letters and digits in a row
 TEXT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def train_text_tokenizer(notes: Collection[str], vocab_size: int, max_length: int) -> BertTokenizer:
     """Learn a lower-case WordPiece vocabulary from notes.
+
+    It is learnt from words that stand in at least `MINIMUM_NOTES` notes. A rarer word, which may be a name,
+    is read as pieces of others; whole it would stand in the files of the tokenizer, for anyone to see.
 
     Args:
         notes (`Collection[str]`): notes of the training split; read twice.
@@ -39,8 +47,12 @@ def train_text_tokenizer(notes: Collection[str], vocab_size: int, max_length: in
     learner.normalizer = normalizers.BertNormalizer(lowercase=True)
     learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     characters: set[str] = set()
+    num_notes: Counter[str] = Counter()
     for note in notes:
-        characters.update(learner.normalizer.normalize_str(note))
+        normalized = learner.normalizer.normalize_str(note)
+        characters.update(normalized)
+        num_notes.update(set(_WORD.findall(normalized)))
+    common = {word for word, count in num_notes.items() if count >= MINIMUM_NOTES}
     characters.difference_update(string.whitespace)
     # The library numbers the inner characters in the order of a hash map, and ties between merges follow
     # these numbers, so that two runs would get two vocabularies; given beforehand, they are the same in every
@@ -51,8 +63,17 @@ def train_text_tokenizer(notes: Collection[str], vocab_size: int, max_length: in
         special_tokens=[*TEXT_SPECIAL_TOKENS, *alphabet],
         show_progress=False,
     )
-    learner.train_from_iterator(notes, trainer)
+    learner.train_from_iterator(_common_words(notes, common), trainer)
     return BertTokenizer(vocab=learner.get_vocab(), do_lower_case=True, model_max_length=max_length)
+
+
+def _common_words(notes: Collection[str], common: Collection[str]) -> Iterator[str]:
+    """Each note without its rare words."""
+    # With a normalizer of its own: that of the tokenizer in training is locked.
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    for note in notes:
+        normalized = normalizer.normalize_str(note)
+        yield _WORD.sub(lambda word: word[0] if word[0] in common else " ", normalized)
 
 
 def build_processor(
@@ -72,7 +93,11 @@ def build_processor(
     Raises:
         InputError: if the text tokenizer cannot be read or the length of notes is impossible.
     """
-    code_tokenizer = MedMPLMCodeTokenizer(vocab=list(vocabulary.tokens), num_codes=vocabulary.num_codes)
+    code_tokenizer = MedMPLMCodeTokenizer(
+        vocab=list(vocabulary.tokens),
+        num_codes=vocabulary.num_codes,
+        code_titles=titles_of_nodes(vocabulary.tokens),
+    )
     text_tokenizer, lengths = _text_tokenizer(notes, arguments), _note_lengths(arguments)
     if arguments.text_model is None:
         lengths.setdefault("chunk_length", arguments.text_max_length)

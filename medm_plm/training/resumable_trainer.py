@@ -199,13 +199,22 @@ class ResumableTrainer(LengthGroupingMixin, Trainer):
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 self.state.save_to_json(str(staged / TRAINER_STATE_NAME))
-                checkpoints.seal(staged, self.args.world_size)
+                checkpoints.seal(staged, self.args.world_size, self._files_of_processes())
                 checkpoints.publish(staged, final)
-                staged.parent.rmdir()
+                shutil.rmtree(staged.parent, ignore_errors=True)
                 best = self.state.best_model_checkpoint
                 limit = self.args.save_total_limit
                 checkpoints.rotate(final.parent, final, Path(best) if best else None, limit)
             self.accelerator.wait_for_everyone()
+
+    def _files_of_processes(self) -> list[str]:
+        """Name what each process writes by itself into a checkpoint from which a run can go on."""
+        processes = range(self.args.world_size)
+        names = [f"progress_{index}.json" for index in processes]
+        if not self.args.save_only_model:
+            alone = self.args.world_size == 1
+            names += ["rng_state.pth"] if alone else [f"rng_state_{index}.pth" for index in processes]
+        return names
 
     def _load_best_model(self) -> None:
         if self.interruption.saved_step is not None:
@@ -235,8 +244,6 @@ class ResumableTrainer(LengthGroupingMixin, Trainer):
             if self.args.should_save:
                 checkpoints.install(staged, target)
             self.accelerator.wait_for_everyone()
-        if self.args.push_to_hub:
-            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     @contextlib.contextmanager
     def _one_line_errors(self, place: Path) -> Iterator[None]:
@@ -251,11 +258,12 @@ class ResumableTrainer(LengthGroupingMixin, Trainer):
                 raise SystemExit(1) from error
             if not is_writing_error(error):
                 raise
-            reason = reason_of(error)
+            # A file that is gone needs no room: somebody removes what this run writes.
+            first = "see who removes files there" if isinstance(error, FileNotFoundError) else "make room"
             raise InputError(
-                f"it cannot be written: {reason}",
+                f"it cannot be written: {reason_of(error)}",
                 file=place,
-                remedy="older checkpoints are intact; make room and start the same command again",
+                remedy=f"older checkpoints are intact; {first} and start the same command again",
             ) from None
 
 

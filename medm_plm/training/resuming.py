@@ -19,7 +19,16 @@ from medm_plm.data.files import fingerprint, make_private_folder, write_private
 from medm_plm.data.schema import VISITS_FILE, VOCABULARY_FILE
 from medm_plm.errors import InputError
 from medm_plm.training.arguments import RunArguments
-from medm_plm.training.checkpoints import best_checkpoint, checkpoints_in, damage, read_manifest, recover
+from medm_plm.training.checkpoints import (
+    best_checkpoint,
+    checkpoints_in,
+    damage,
+    read_manifest,
+    recover,
+    set_aside,
+    step_of,
+)
+from medm_plm.training.run_lock import lock_run_folder
 
 logger = logging.get_logger(__name__)
 
@@ -83,16 +92,15 @@ def resume_folder(args: RunArguments, *options: Any) -> str | None:
 def _choose(args: RunArguments, options: tuple[Any, ...]) -> str | None:
     asked, folder = args.resume_from_checkpoint or "auto", Path(args.output_dir)
     description = describe_run(args, *options)
-    if asked not in ("auto", "last", "never"):
-        chosen = _named(Path(asked), args.world_size)
-        make_private_folder(folder)
-        recover(folder)
-        _record(
-            folder, description
-        )  # what is written here from now on is of this run, not of the earlier one
-        return chosen
+    named = None if asked in ("auto", "last", "never") else _named(Path(asked), args.world_size)
     make_private_folder(folder)
+    lock_run_folder(folder)
     recover(folder)
+    if named is not None:
+        _leave_another_run(folder, Path(named), description)
+        # What is written here from now on is of this run, not of the earlier one.
+        _record(folder, description)
+        return named
     checkpoints = checkpoints_in(folder)
     if not checkpoints:
         if asked == "last":
@@ -191,14 +199,30 @@ def _matters(name: str) -> bool:
     return name in _FIXED_OPTIONS or not (free or name.startswith("_"))
 
 
+def _leave_another_run(folder: Path, named: Path, description: dict[str, Any]) -> None:
+    """Set aside what a later start would take for checkpoints of this run."""
+    try:
+        if not _differences(folder, description)[1]:
+            return
+    except (OSError, ValueError, TypeError, AttributeError):
+        pass  # an unknown run is another one
+    is_here = named.resolve().parent == folder.resolve()
+    others = [path for path in checkpoints_in(folder) if not is_here or step_of(path) > step_of(named)]
+    if others:
+        names = ", ".join(path.name for path in set_aside(others))
+        logger.warning(f"checkpoints of another run in {folder} are set aside as {names}")
+
+
+def _differences(folder: Path, description: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What is recorded of the run of a folder, and the names of what differs from this one."""
+    recorded = json.loads((folder / RUN_FILE).read_bytes())
+    names = {**recorded, **description}
+    return recorded, sorted(n for n in names if _value(recorded, n) != _value(description, n))
+
+
 def _refuse_another_run(folder: Path, description: dict[str, Any]) -> None:
     try:
-        recorded = json.loads((folder / RUN_FILE).read_bytes())
-        names = sorted(
-            name
-            for name in {**recorded, **description}
-            if _value(recorded, name) != _value(description, name)
-        )
+        recorded, names = _differences(folder, description)
     except (OSError, ValueError, TypeError, AttributeError):
         raise InputError(
             f"{RUN_FILE}, which says of which run the checkpoints are, cannot be read",

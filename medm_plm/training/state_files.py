@@ -87,10 +87,12 @@ def open_states(folder: Path) -> dict[str, KeptNote]:
         folder (`Path`): folder of one fingerprint.
 
     Returns:
-        The kept notes by their names. A file that another process has just removed is passed over.
+        The kept notes by their names, from the oldest file where several hold a note: its bits depend on the
+        notes it was computed with. A file that another process has just removed is passed over.
     """
     notes: dict[str, KeptNote] = {}
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    # The last one counts, so the oldest comes last: what others add later changes nothing for a resumed run.
+    for _, path in sorted(((_age_mark(path), path) for path in folder.glob(f"*{SUFFIX}")), reverse=True):
         try:
             notes |= StateFile(path).notes()
         except (OSError, SafetensorError):
@@ -99,7 +101,7 @@ def open_states(folder: Path) -> dict[str, KeptNote]:
 
 
 def write_states(folder: Path, states: Mapping[str, torch.Tensor]) -> None:
-    """Write the states of some notes as one file.
+    """Write the states of some notes as one file, unless it is there: it keeps its age.
 
     Args:
         folder (`Path`): folder of one fingerprint.
@@ -114,7 +116,8 @@ def write_states(folder: Path, states: Mapping[str, torch.Tensor]) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(staging, path)
+        if not path.exists():
+            os.replace(staging, path)
     finally:
         staging.unlink(missing_ok=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
@@ -12,13 +12,16 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
+from medm_plm.errors import InputError
 from medm_plm.training.arguments import RunArguments
 from medm_plm.training.cpu_attention import end_training_on_cpu, prepare_for_training_on_cpu
 from medm_plm.training.datasets import ExampleDataset
 from medm_plm.training.evaluation import example_losses, mean_loss
 from medm_plm.training.resumable_trainer import ResumableTrainer
+from medm_plm.training.settings_file import SETTINGS_FILE, write_settings
 
 TEXT_ENCODER_NAME = "text_model"  # attribute of `MedMPLMModel`
+TOKEN_WEIGHTS_NAME = "token_weights"
 
 
 def start_run(args: RunArguments) -> None:
@@ -80,13 +83,23 @@ class MedMPLMTrainer(ResumableTrainer):
             end_training_on_cpu(self.model)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """Build the optimizer and give the text encoder its own learning rate if one is set."""
+        """Build the optimizer and give parts of the model their own learning rates if any are set."""
         created_before = self.optimizer is not None
         optimizer = super().create_optimizer() if model is None else super().create_optimizer(model)
-        if self.args.text_learning_rate is not None and not created_before:
-            named = (self.model if model is None else model).named_parameters()
-            text = {id(parameter) for name, parameter in named if TEXT_ENCODER_NAME in name.split(".")}
-            split_groups(optimizer, text, self.args.text_learning_rate)
+        learning_rates = {
+            TEXT_ENCODER_NAME: self.args.text_learning_rate,
+            TOKEN_WEIGHTS_NAME: self.args.token_weights_learning_rate,
+        }
+        for part, learning_rate in learning_rates.items():
+            if learning_rate is not None and not created_before:
+                named = (self.model if model is None else model).named_parameters()
+                chosen = {id(parameter) for name, parameter in named if part in name.split(".")}
+                if part == TOKEN_WEIGHTS_NAME and not chosen:
+                    raise InputError(
+                        "option --token_weights_learning_rate has no effect: the model has no token weights",
+                        remedy="add --classifier_token_weights true, or leave it out",
+                    )
+                split_groups(optimizer, chosen, learning_rate)
         return optimizer
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
@@ -132,7 +145,19 @@ class MedMPLMTrainer(ResumableTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         # A pickle with local paths and the Hub token in clear; nothing reads it back.
-        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        folder = Path(output_dir or self.args.output_dir)
+        (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        write_settings(folder / SETTINGS_FILE, self.args)
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: the library uploads the whole folder of a run, checkpoints and predictions among it."""
+        raise InputError(
+            "a folder of training is never uploaded",
+            remedy="publish the finished model by run_publishing.py or medm_plm.publishing.publish",
+        )
+
+    # What the library calls by itself where its own `push_to_hub` is switched on.
+    init_hf_repo = _push_from_checkpoint = push_to_hub
 
 
 def split_groups(optimizer: torch.optim.Optimizer, chosen: set[int], learning_rate: float) -> None:

@@ -201,6 +201,41 @@ def test_trainer_resumes_in_the_middle_of_an_epoch_with_the_same_batches(tmp_pat
     assert all(torch.equal(weights[name], resumed[name]) for name in weights)
 
 
+@pytest.fixture
+def grouping_trainer(tmp_path):
+    return MedMPLMTrainer(
+        model=tiny_model("pretraining", invent_visits(8)),
+        args=RunArguments(
+            output_dir=str(tmp_path),
+            use_cpu=True,
+            eval_strategy="no",
+            load_best_model_at_end=False,
+            train_sampling_strategy="group_by_length",
+        ),
+        train_examples=[
+            {"example_id": str(index), "input_ids": np.zeros(3), "code_input_ids": np.zeros(2)}
+            for index in range(4)
+        ],
+        data_collator=lambda examples: {},
+    )
+
+
+def test_dropout_does_not_notice_how_often_the_batches_begin(grouping_trainer):
+    loader = grouping_trainer.get_train_dataloader()
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    for _ in range(2):
+        assert len(list(loader)) == 1
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("even_batches", [True, False])
+def test_other_loaders_are_evened_out_as_before(even_batches, grouping_trainer):
+    grouping_trainer.accelerator.even_batches = even_batches
+    grouping_trainer.get_train_dataloader()
+    assert grouping_trainer.accelerator.even_batches is even_batches
+
+
 def test_batches_hear_of_the_epoch_from_the_trainer_itself(tmp_path):
     """What the library passes on by itself does not reach them when several processes resume."""
     trainer = MedMPLMTrainer(

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from medm_plm.errors import InputError
 from medm_plm.training import checkpoints
 from medm_plm.training.checkpoints import damage, install, publish, read_manifest, recover, rotate, seal
 
@@ -134,6 +135,70 @@ def test_rotation_keeps_the_last_good_and_the_best(steps, current, best, limit, 
     rotate(tmp_path, tmp_path / f"checkpoint-{current}", best_folder, limit)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {f"checkpoint-{step}" for step in kept} | {"checkpoint-old-notes"}
+
+
+@pytest.fixture
+def flushed(monkeypatch):
+    """What is flushed to the disk, with what lies beside it at that moment."""
+    calls, flush = {}, checkpoints.flush
+
+    def note(path):
+        calls[path] = {sibling.name for sibling in path.parent.iterdir()}
+        flush(path)
+
+    monkeypatch.setattr(checkpoints, "flush", note)
+    return calls
+
+
+def test_every_file_and_folder_is_on_the_disk_before_a_checkpoint_is_sealed(tmp_path, flushed):
+    folder = write(tmp_path / "checkpoint-5")
+    seal(folder, processes=1)
+    files = {folder / name for name in (*FILES, "manifest.json")}
+    assert flushed.keys() == files | {folder, folder / "sub"}
+
+
+def test_the_new_name_is_on_the_disk_before_the_old_checkpoint_goes(tmp_path, flushed, monkeypatch):
+    parent = tmp_path / "checkpoints"
+    old = write(parent / "checkpoint-5")
+    new = write(parent / "_staging" / "checkpoint-5", {"model.safetensors": "new"})
+    removed, rmtree = [], checkpoints.shutil.rmtree
+
+    def remove(path, **options):
+        removed.append((path.name, parent in flushed))
+        rmtree(path, **options)
+
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", remove)
+    publish(new, old)
+    assert (old / "model.safetensors").read_text() == "new"
+    assert removed == [("_replaced-checkpoint-5", False), ("_replaced-checkpoint-5", True)]
+
+
+def test_what_was_half_removed_goes(checkpoint, tmp_path):
+    for name in ("_removed-checkpoint-3", "_staging/checkpoint-6"):
+        write(tmp_path / name)
+    recover(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
+    assert damage(checkpoint) is None
+
+
+def test_newer_intact_checkpoints_neither_go_nor_count(tmp_path):
+    """The run went on from 2, which was named; 8 is whole and 9 is not."""
+    for step in (2, 4, 5, 8, 9):
+        seal(write(tmp_path / f"checkpoint-{step}"), processes=1)
+    (tmp_path / "checkpoint-9" / "scheduler.pt").write_text("ab")
+    rotate(tmp_path, tmp_path / "checkpoint-5", None, 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-4", "checkpoint-5", "checkpoint-8"}
+
+
+def test_a_checkpoint_without_the_files_of_all_processes_is_not_sealed(tmp_path):
+    folder = write(tmp_path / "checkpoint-5", {**FILES, "rng_state_0.pth": "0"})
+    needed = ["rng_state_0.pth", "rng_state_1.pth"]
+    with pytest.raises(InputError, match=r"lacks rng_state_1\.pth, which .*same --output_dir"):
+        seal(folder, 2, needed)
+    assert read_manifest(folder) is None
+    write(folder, {"rng_state_1.pth": "1"})
+    seal(folder, 2, needed)
+    assert damage(folder) is None
 
 
 def test_files_are_installed_beside_others(tmp_path):

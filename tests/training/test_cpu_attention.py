@@ -226,6 +226,7 @@ def test_ours_only_for_dropout_in_training_and_masks_of_padding(monkeypatch):
         ("library", layer, [one.detach().bfloat16() for one in inputs], None, 0.1, {}),
         ("library", layer, inputs, holes, 0.1, {}),
         ("library", layer, inputs, triangle, 0.1, {}),
+        ("library", layer, inputs, prefix_mask([7, 0], 7), 0.1, {}),  # a row of padding only
         ("library", causal, inputs, None, 0.1, {}),
         ("library", layer, [inputs[0][:, :, :3], *inputs[1:]], None, 0.1, {}),
     ]
@@ -242,6 +243,47 @@ def test_ours_only_for_dropout_in_training_and_masks_of_padding(monkeypatch):
             results.append(blockwise_attention_forward(layer, *inputs, None, dropout=0.1)[0])
         assert called == ["ours"]
     assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("name", ["position_bias", "cache", "softcap", "sliding_window", "s_aux"])
+def test_further_terms_are_the_librarys(name, monkeypatch):
+    received = []
+    monkeypatch.setattr(
+        cpu_attention, "sdpa_attention_forward", lambda *args, **kwargs: received.append(kwargs[name])
+    )
+    for value in (None, 1.0):
+        blockwise_attention_forward(Layer(), *states(torch.float32), None, dropout=0.1, **{name: value})
+    assert received == [1.0]
+
+
+def test_what_is_compiled_is_the_librarys_in_one_graph():
+    def attend(query, key, value):
+        return blockwise_attention_forward(layer, query, key, value, prefix_mask([7, 7], 7), dropout=0.1)[0]
+
+    layer, dropout = Layer(), TrainingDropout(0.1)
+    inputs = [one.detach() for one in states(torch.float32)]
+    for function, arguments in ((attend, inputs), (dropout, inputs[:1])):
+        torch.compiler.reset()
+        compiled = torch.compile(function, fullgraph=True, backend="eager")
+        torch.manual_seed(0)
+        assert compiled(*arguments).shape == function(*arguments).shape
+    assert (dropout(inputs[0]) == 0).any()
+
+
+def test_dropout_in_place_changes_its_states():
+    values = torch.ones(50, 20)
+    dropped = TrainingDropout(0.3, inplace=True)(values)
+    assert dropped is values
+    assert (values == 0).any()
+
+
+def test_an_exchanged_dropout_keeps_its_mode_and_its_place():
+    model = nn.Sequential(nn.Dropout(0.1), nn.Dropout(0.2, inplace=True).eval())
+    cpu_attention._exchange_dropout(model)
+    assert [(type(m), m.p, m.inplace, m.training) for m in model] == [
+        (TrainingDropout, 0.1, False, True),
+        (TrainingDropout, 0.2, True, False),
+    ]
 
 
 def test_without_dropout_equal_to_the_library():

@@ -1,5 +1,6 @@
 """The kept output of the frozen text layers: equal to computing it, and never somebody else's."""
 
+import contextlib
 import json
 import logging
 import multiprocessing
@@ -28,6 +29,7 @@ from medm_plm.training.state_files import StateFile, open_states, remove_damaged
 from modeling_medm_plm import MedMPLMForMedicationRecommendation, MedMPLMForPreTraining
 from prepared_cohort import invent_visits, smoke_options, write_prepared_folder
 from tiny_models import LABELS, NUM_CODES, build
+from tiny_trainers import run_arguments
 
 HIDDEN = 32
 DTYPES = [("float32", 1e-6), ("float16", 3e-3), ("bfloat16", 3e-2)]
@@ -214,6 +216,43 @@ def test_a_damaged_file_is_computed_again_with_one_warning(
     assert len(warnings_of_cache()) == 1
 
 
+@pytest.mark.parametrize("oldest", [0, 1, 2])
+def test_the_oldest_of_several_files_wins(tmp_path, oldest):
+    """Whatever their names: what another run adds to the folder changes no bit of a resumed one."""
+    for index in range(3):
+        write_states(tmp_path, {"note": torch.full((2, 3), float(index)), f"own{index}": torch.zeros(1, 3)})
+    now = time.time()
+    for age, path in enumerate(files_of(tmp_path)):
+        os.utime(path, (now + 100 * ((age - oldest) % 3),) * 2)
+    expected = StateFile(files_of(tmp_path)[oldest]).read("note")
+    notes = open_states(tmp_path)
+    assert notes.keys() == {"note", "own0", "own1", "own2"}
+    assert torch.equal(notes["note"].read(), expected)
+
+
+def test_a_file_that_is_written_again_keeps_its_age(tmp_path):
+    write_states(tmp_path, {"note": torch.zeros(2, 3)})
+    (path,) = files_of(tmp_path)
+    os.utime(path, (1000, 1000))
+    write_states(tmp_path, {"note": torch.zeros(2, 3)})
+    assert files_of(tmp_path) == [path]
+    assert path.stat().st_mtime == 1000
+
+
+def test_what_others_add_later_changes_nothing(tmp_path, computed):
+    """They computed the same notes in other company, and here in other bits."""
+    model, visits = tiny(), tokenized_visits()
+    first = [visit["text_prefix_states"].read().clone() for visit in kept(model, tmp_path, visits)]
+    folder = files_of(tmp_path)[0].parent
+    for shift in range(1, 9):  # some of the names come before that of the first file, some after it
+        write_states(folder, {name: note.read() + shift for name, note in open_states(folder).items()})
+    assert len(files_of(tmp_path)) == 9
+    again = kept(model, tmp_path, visits)
+    assert len(computed) == 5
+    for states, visit in zip(first, again, strict=True):
+        assert torch.equal(states, visit["text_prefix_states"].read())
+
+
 def test_each_damaged_file_is_found_by_one_of_several_processes(tmp_path, warnings_of_cache):
     for index in range(12):
         write_states(tmp_path, {f"note{index}": torch.full((2, 3), float(index))})
@@ -377,6 +416,52 @@ def test_a_resumed_run_leaves_out_the_notes_that_it_left_out_before(tmp_path, sm
         states(1_000)
 
 
+@pytest.mark.parametrize("num_killed", [1, 3, None])
+def test_a_run_killed_before_its_first_checkpoint_finds_the_same_notes_without_place(
+    tmp_path, small_files, monkeypatch, num_killed
+):
+    """The estimates are larger than the files: what they seem to leave free is no place for another note."""
+    visits = tokenized_visits(40)
+    written, write = [], feature_cache.write_states
+
+    def write_some(*args):
+        if num_killed is not None and len(written) >= num_killed:
+            raise KeyboardInterrupt
+        written.append(write(*args))
+
+    limit = {"limit_gb": 12_000 / 1e9, "run_folder": tmp_path / "run"}
+    expected = kept(tiny(), tmp_path / "other", visits, **limit)
+    monkeypatch.setattr(feature_cache, "write_states", write_some)
+    with contextlib.suppress(KeyboardInterrupt):
+        kept(tiny(), tmp_path / "cache", visits, **limit)
+    monkeypatch.setattr(feature_cache, "write_states", write)
+    for _ in range(3):
+        again = kept(tiny(), tmp_path / "cache", visits, **limit)
+        has_states = [visit["text_prefix_states"] is not None for visit in again]
+        assert has_states == [visit["text_prefix_states"] is not None for visit in expected]
+    assert 5 < sum(has_states) < 35
+
+
+@pytest.mark.parametrize("how", ["launched", "asked for"])
+def test_a_limit_and_fsdp_are_refused_together(tmp_path, monkeypatch, how):
+    """A process that computes a note would wait for those that read all of theirs."""
+    cache = {"frozen_text_cache": str(tmp_path / "cache")}
+    limited = run_arguments(tmp_path, frozen_text_cache_gb=1.0, **cache)
+    assert CacheOptions.from_arguments(limited).limit_gb == 1.0
+    for args in (limited, whole := run_arguments(tmp_path, **cache)):
+        if how == "launched":
+            monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+        else:
+            args.fsdp = True
+    assert CacheOptions.from_arguments(whole).limit_gb is None
+    with pytest.raises(InputError, match=r"option --frozen_text_cache_gb cannot go with FSDP.*DDP"):
+        CacheOptions.from_arguments(limited)
+    monkeypatch.setattr(RunArguments, "process_index", 1)
+    with pytest.raises(SystemExit) as end:
+        CacheOptions.from_arguments(limited)
+    assert end.value.code == 1
+
+
 def test_a_disk_that_is_too_small_is_noticed_before_anything_is_computed(tmp_path, monkeypatch, computed):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10_000, 8_000, 2_000))
@@ -479,6 +564,14 @@ def test_states_that_are_too_large_for_the_precision_are_refused(tmp_path):
         model.model.text_model.encoder.layer[0].output.LayerNorm.bias.fill_(1e5)
     with pytest.raises(InputError, match=r"do not fit into torch\.float16; set .* bfloat16"):
         kept(model, tmp_path, visits, "float16")
+    for value, dtypes in ((float("nan"), ("float16", "bfloat16", "float32")), (float("inf"), ("bfloat16",))):
+        with torch.no_grad():
+            model.model.text_model.encoder.layer[0].output.LayerNorm.bias.fill_(value)
+        for dtype in dtypes:
+            with pytest.raises(InputError, match=rf"are not finite; received .* torch\.{dtype}; look"):
+                kept(model, tmp_path, visits, dtype)
+    with torch.no_grad():
+        model.model.text_model.encoder.layer[0].output.LayerNorm.bias.fill_(1e5)
     assert files_of(tmp_path) == []
     assert kept(model, tmp_path, visits, "bfloat16")[0]["text_prefix_states"].read().max() > 9e4
 

@@ -135,12 +135,37 @@ def test_pretraining_and_rivals_have_no_label_attention(name, architecture, visi
             build()
 
 
-def test_a_head_is_not_exchanged_for_another_in_silence(visits, tmp_path):
+@pytest.mark.parametrize("other", [{"classifier": "label_attention"}, {"classifier_token_weights": True}])
+def test_a_head_is_not_exchanged_for_another_in_silence(other, visits, tmp_path):
     tiny_model("icd_coding", visits).save_pretrained(tmp_path)
     tiny_processor(visits).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="or another head"):
-        load_model("icd_coding", tmp_path, tiny_model_options(classifier="label_attention"))
+        load_model("icd_coding", tmp_path, tiny_model_options(**other))
     assert load_model("icd_coding", tmp_path, tiny_model_options()).config.classifier == "mlp"
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [("pretraining", "medm_plm"), ("medication_recommendation", "medm_plm"), ("icd_coding", "caml")],
+)
+def test_token_weights_are_for_heads_of_one_visit(name, architecture, visits, pretrained):
+    options = tiny_model_options(classifier_token_weights=True, architecture=architecture)
+    for build in (
+        lambda: new_model(name, vocabulary_of(visits), tiny_processor(visits), options),
+        lambda: load_model(name, pretrained, options),
+    ):
+        with pytest.raises(InputError, match="option --classifier_token_weights has no place here"):
+            build()
+
+
+def test_token_weights_are_built_and_loaded_beside_a_pretrained_model(visits, pretrained):
+    options = tiny_model_options(classifier_token_weights=True, classifier_dropout=0.25)
+    for model in (
+        new_model("readmission", vocabulary_of(visits), tiny_processor(visits), options),
+        load_model("readmission", pretrained, options),
+    ):
+        assert model.token_weights["words"].dropout.p == 0.25
+        assert not model.token_weights["codes"].weight.any()
 
 
 def test_shares_of_labels_are_never_zero_or_one():

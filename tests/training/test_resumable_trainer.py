@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 
 from medm_plm.errors import InputError
 from medm_plm.training import resumable_trainer
+from medm_plm.training.arguments import RunArguments
 from medm_plm.training.checkpoints import checkpoints_in, damage
 from prepared_cohort import tiny_processor
 from tiny_trainers import VISITS, logged, pretraining_trainer
@@ -224,6 +225,16 @@ def test_a_full_disk_is_one_clear_error(limit, processor, tmp_path):
     ]
 
 
+def test_files_that_somebody_removes_need_no_room(processor, tmp_path, monkeypatch):
+    def fail(staged, final):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(resumable_trainer.checkpoints, "publish", fail)
+    trainer = pretraining_trainer(processor, tmp_path, **EVERY_STEP)
+    with pytest.raises(InputError, match=r"No such file or directory; .*intact; see who removes files there"):
+        trainer.train()
+
+
 def test_a_finished_model_is_replaced_file_by_file(processor, tmp_path, monkeypatch):
     trainer = pretraining_trainer(processor, tmp_path)
     trainer.save_model(str(tmp_path / "model"))
@@ -268,6 +279,79 @@ def test_a_damaged_best_checkpoint_is_said_and_not_loaded(processor, tmp_path, c
     saved = load_file(newest / "model.safetensors")
     weights = trainer.model.state_dict()
     assert all(torch.equal(weights[name], weight) for name, weight in saved.items())
+
+
+def test_a_checkpoint_needs_the_state_of_every_process(processor, tmp_path, monkeypatch):
+    """As on two machines that do not see the same disk: the files of the second process are missing."""
+    trainer = pretraining_trainer(processor, tmp_path, **{**EVERY_STEP, "max_steps": 1})
+    assert trainer._files_of_processes() == ["progress_0.json", "rng_state.pth"]
+    trainer.train()
+    written = {path.name for path in (tmp_path / "checkpoints" / "checkpoint-1").iterdir()}
+    assert set(trainer._files_of_processes()) <= written
+    monkeypatch.setattr(RunArguments, "world_size", 2)
+    assert trainer._files_of_processes() == [
+        *("progress_0.json", "progress_1.json"),
+        *("rng_state_0.pth", "rng_state_1.pth"),
+    ]
+    monkeypatch.undo()
+    monkeypatch.setattr(trainer, "_files_of_processes", lambda: ["rng_state_1.pth"])
+    with pytest.raises(InputError, match=r"checkpoint-1: .*lacks rng_state_1\.pth"):
+        trainer.train()
+
+
+def test_a_stray_file_beside_what_is_staged_does_not_spoil_a_save(processor, tmp_path, monkeypatch):
+    publish = resumable_trainer.checkpoints.publish
+
+    def publish_and_litter(staged, final):
+        publish(staged, final)
+        (staged.parent / ".nfs0001").touch()  # as NFS does while somebody reads
+
+    monkeypatch.setattr(resumable_trainer.checkpoints, "publish", publish_and_litter)
+    trainer = pretraining_trainer(processor, tmp_path, **{**EVERY_STEP, "max_steps": 2})
+    trainer.train()
+    assert [damage(path) for path in checkpoints_in(tmp_path / "checkpoints")] == [None, None]
+
+
+def assert_weights_of(checkpoint, trainer):
+    weights = trainer.model.state_dict()
+    for name, saved in load_file(checkpoint / "model.safetensors").items():
+        assert torch.equal(weights[name], saved), name
+
+
+FIRST_IS_BEST = {
+    **EVERY_STEP,
+    **BY_EPOCH,
+    "save_strategy": "epoch",
+    "save_total_limit": 9,
+    "learning_rate": 0.05,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "loss",
+    "greater_is_better": True,  # the loss falls, so that the first evaluation is the best
+}
+
+
+def test_after_a_lost_best_checkpoint_the_best_of_the_rest_is_found(processor, tmp_path, caplog):
+    options = {**FIRST_IS_BEST, "num_train_epochs": 3}
+    whole = pretraining_trainer(processor, tmp_path / "whole", **options)
+    trained(whole)
+    assert whole.state.best_global_step == 7
+    second = copy_of(tmp_path / "whole" / "checkpoints" / "checkpoint-14", tmp_path / "lost")
+    again = pretraining_trainer(processor, tmp_path / "lost", **options)
+    trained(again, second)
+    assert "checkpoint-7, the best one so far, is lost" in caplog.text
+    assert again.state.best_global_step == 21
+    third = tmp_path / "lost" / "checkpoints" / "checkpoint-21"
+    assert again.state.best_model_checkpoint == str(third)
+    assert_weights_of(third, again)
+
+
+def test_a_run_that_a_signal_stops_does_not_go_back_to_its_best_weights(processor, tmp_path):
+    trainer = pretraining_trainer(processor, tmp_path, **FIRST_IS_BEST)
+    trainer.add_callback(SignalAt(signal.SIGTERM, 9))
+    with pytest.raises(SystemExit):
+        trainer.train()
+    assert trainer.state.best_global_step == 7
+    assert_weights_of(tmp_path / "checkpoints" / "checkpoint-9", trainer)
 
 
 def test_the_best_weights_are_taken_from_a_checkpoint_of_a_model_alone(processor, tmp_path):

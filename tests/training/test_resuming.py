@@ -1,6 +1,7 @@
 """From which checkpoint a run goes on, and which runs are refused."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,16 +12,17 @@ from medm_plm.training.arguments import ModelArguments, PretrainingArguments, Ru
 from medm_plm.training.checkpoints import seal
 from medm_plm.training.resuming import describe_run, resume_folder
 from prepared_cohort import write_prepared_folder
+from run_locks import locked
 from tiny_trainers import run_arguments
 
 
-def make_checkpoint(folder, step: int, best: int | None = None):
+def make_checkpoint(folder, step: int, best: int | None = None, processes: int = 1):
     checkpoint = folder / "checkpoints" / f"checkpoint-{step}"
     checkpoint.mkdir(parents=True)
     named = None if best is None else f"somewhere/else/checkpoint-{best}"
     (checkpoint / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": named}))
     (checkpoint / "scheduler.pt").write_text("s")
-    seal(checkpoint, processes=1)
+    seal(checkpoint, processes)
     return checkpoint
 
 
@@ -146,12 +148,60 @@ def test_a_named_checkpoint_must_be_intact(started, tmp_path):
         resume_folder(run_arguments(tmp_path, resume_from_checkpoint=str(started[9])))
 
 
+def test_a_checkpoint_of_another_number_of_processes_is_taken_with_a_warning(started, tmp_path, caplog):
+    resume_folder(run_arguments(tmp_path, resume_from_checkpoint=str(started[9])))
+    assert "bit for bit" not in caplog.text
+    of_two = str(make_checkpoint(tmp_path, 11, processes=2))
+    assert resume_folder(run_arguments(tmp_path, resume_from_checkpoint=of_two)) == of_two
+    assert "checkpoint-11 was written by 2 processes and is read by 1" in caplog.text
+    assert "not bit for bit" in caplog.text
+
+
 def test_what_goes_on_from_a_named_checkpoint_is_that_run_from_then_on(started, tmp_path):
     other = {"seed": 4}
     resume_folder(run_arguments(tmp_path, resume_from_checkpoint=str(started[9]), **other))
-    assert resume_folder(run_arguments(tmp_path, **other)) == str(started[10])
+    assert resume_folder(run_arguments(tmp_path, **other)) == str(started[9])  # 10 is of the earlier run
     with pytest.raises(InputError, match="another run, which differs in seed"):
         resume_folder(run_arguments(tmp_path))
+
+
+def names_in(folder) -> set[str]:
+    return {path.name for path in folder.iterdir() if "checkpoint-" in path.name}
+
+
+def test_newer_checkpoints_of_another_run_are_set_aside_and_those_of_this_one_stay(started, tmp_path, caplog):
+    folder, named = tmp_path / "checkpoints", {"resume_from_checkpoint": str(started[9])}
+    resume_folder(run_arguments(tmp_path, **named))
+    assert names_in(folder) == {"checkpoint-8", "checkpoint-9", "checkpoint-10"}
+    resume_folder(run_arguments(tmp_path, seed=4, **named))
+    aside = "_of_another_run-checkpoint-10"
+    assert names_in(folder) == {"checkpoint-8", "checkpoint-9", aside}
+    assert f"set aside as {aside}" in caplog.text
+    make_checkpoint(tmp_path, 10)
+    resume_folder(run_arguments(tmp_path, seed=5, **named))
+    assert names_in(folder) == {"checkpoint-8", "checkpoint-9", aside, f"{aside}-2"}
+
+
+def test_going_on_from_elsewhere_leaves_no_checkpoint_of_another_run_in_the_way(started, tmp_path):
+    elsewhere = str(make_checkpoint(tmp_path / "elsewhere", 9))
+    named = run_arguments(tmp_path, seed=4, resume_from_checkpoint=elsewhere)
+    assert resume_folder(named) == elsewhere
+    assert not [name for name in names_in(tmp_path / "checkpoints") if name.startswith("checkpoint-")]
+
+
+def test_a_folder_in_which_another_process_trains_is_left_alone(started, tmp_path):
+    output = tmp_path / "moved"  # where this process holds no lock
+    folder = output / "checkpoints"
+    shutil.copytree(tmp_path / "checkpoints", folder)
+    (folder / "_staging").mkdir()
+    with locked(folder):
+        for asked in ("auto", str(started[9])):
+            with pytest.raises(InputError, match="another process trains in this folder"):
+                resume_folder(run_arguments(output, seed=4, resume_from_checkpoint=asked))
+    assert names_in(folder) == {"checkpoint-8", "checkpoint-9", "checkpoint-10"}
+    assert (folder / "_staging").exists()
+    assert resume_folder(run_arguments(output)) == str(folder / "checkpoint-10")
+    assert not (folder / "_staging").exists()
 
 
 def test_a_run_that_reads_rounded_states_is_another_than_one_that_computes_them(tmp_path):

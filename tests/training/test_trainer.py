@@ -5,6 +5,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 
 from medm_plm.data.collators import VisitCollator
+from medm_plm.errors import InputError
 from medm_plm.training.datasets import tokenize_task
 from medm_plm.training.finiteness import NamedBatches
 from medm_plm.training.task_examples import task_examples, task_labels
@@ -177,3 +178,22 @@ def test_training_stops_early_when_evaluation_stands_still(processor, tmp_path):
     )
     trainer.train()
     assert trainer.state.epoch == 3
+
+
+def test_a_learning_rate_for_token_weights_wants_token_weights(processor, tmp_path):
+    trainer = pretraining_trainer(processor, tmp_path, token_weights_learning_rate=0.5)
+    with pytest.raises(InputError, match="the model has no token weights"):
+        trainer.create_optimizer()
+
+
+def test_token_weights_can_have_their_own_learning_rate(processor, tmp_path):
+    trainer = pretraining_trainer(
+        processor, tmp_path, learning_rate=0.02, text_learning_rate=0.001, token_weights_learning_rate=0.5
+    )
+    trainer.model.token_weights = torch.nn.ModuleDict({"words": torch.nn.Linear(3, 2)})
+    optimizer = trainer.create_optimizer()
+    rate_of = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+    for name, weight in trainer.model.named_parameters():
+        if weight.requires_grad:
+            expected = 0.5 if name.startswith("token_weights.") else 0.001 if ".text_model." in name else 0.02
+            assert rate_of[id(weight)] == expected, name

@@ -1,0 +1,191 @@
+"""What a card is made from: the files of a finished run, and the little that only its publisher knows."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medm_plm.cards.sources import Source, source_of
+from medm_plm.errors import InputError
+from medm_plm.training.evaluation import METRICS_FILE
+from medm_plm.training.results import CONFIG_FILE
+
+WEIGHTS_FILE = "model.safetensors"
+PRIVACY_FILE = "privacy.json"
+_LENGTH_BYTES, _LARGEST_HEADER = 8, 100_000_000  # of a safetensors file
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """What no run can know about itself.
+
+    Args:
+        developer (`str`, *optional*): who stands for the model.
+        contact (`str`, *optional*): where questions and reports of harm go.
+        funding (`str`, *optional*): who paid.
+        language (`str`, *optional*): ISO 639 code of the notes, where the source does not tell.
+    """
+
+    developer: str | None = None
+    contact: str | None = None
+    funding: str | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Emissions:
+    """Assumptions for an estimate of carbon emissions; nothing is measured and nothing is looked up.
+
+    Args:
+        watts (`float`): mean power of the machine during the run.
+        grams_per_kwh (`float`): grams of carbon dioxide equivalent for each kilowatt-hour of its grid.
+        region (`str`, *optional*): where it stood.
+    """
+
+    watts: float
+    grams_per_kwh: float
+    region: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("watts", "grams_per_kwh"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"emissions: {name}", received=value, expected="a finite number, 0 or more")
+
+    def grams(self, hours: float) -> float:
+        """Estimate the emissions of a run of so many hours."""
+        return self.watts / 1000 * hours * self.grams_per_kwh
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The files of a run that a card reads.
+
+    Args:
+        metrics (`Mapping`): `metrics.json`.
+        config (`Mapping`): `config.json`.
+        num_parameters (`int`, *optional*): numbers in the weights file.
+        privacy (`Mapping`, *optional*): what `run_privacy.py` wrote.
+    """
+
+    metrics: Mapping[str, Any]
+    config: Mapping[str, Any]
+    num_parameters: int | None = None
+    privacy: Mapping[str, Any] | None = None
+    sources: tuple[Source, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", self._all_sources())
+
+    @property
+    def task(self) -> str:
+        """Name of the task, `pretraining` for a pre-trained model."""
+        return str(self.metrics["task"])
+
+    @property
+    def source(self) -> Source:
+        """Where the data of the run come from."""
+        return self.sources[0]
+
+    @property
+    def restricted(self) -> Source | None:
+        """The first source with rules about who may have the weights; that of pre-training counts, too."""
+        return next((source for source in self.sources if source.is_restricted), None)
+
+    @property
+    def text_encoder(self) -> str | None:
+        """Hub id of the published text encoder, also where it came by way of pre-training."""
+        own = self.metrics.get("text_encoder")
+        before = (self.metrics.get("pretraining") or {}).get("text_encoder")
+        return own or before
+
+    @property
+    def seconds(self) -> float | None:
+        """Time of the training, as the library logged it."""
+        times = [entry["train_runtime"] for entry in self.history if "train_runtime" in entry]
+        return float(times[-1]) if times else None
+
+    @property
+    def history(self) -> list[Mapping[str, Any]]:
+        """What the run logged."""
+        return list(self.metrics.get("history", []))
+
+    def _all_sources(self) -> tuple[Source, ...]:
+        preparation = self.metrics.get("preparation") or {}
+        names = [preparation.get("source")]
+        if self.metrics.get("pretraining") is not None or self.metrics.get("pretrained"):
+            names.append((self.metrics.get("pretraining") or {}).get("source"))
+        return tuple(source_of(name, self.task) for name in dict.fromkeys(names))
+
+
+def read_run(folder: str | Path, privacy: str | Path | None = None) -> FinishedRun:
+    """Read a finished folder of `run_pretraining.py` or `run_finetuning.py`.
+
+    Args:
+        folder (`str` or `Path`): the folder.
+        privacy (`str` or `Path`, *optional*): report of `run_privacy.py`; `privacy.json` of the folder by
+            default, if there is one.
+
+    Returns:
+        Its content.
+
+    Raises:
+        InputError: if the folder holds no finished model, or the privacy report cannot be read.
+    """
+    folder = Path(folder)
+    metrics, config = (read_json(folder / name) for name in (METRICS_FILE, CONFIG_FILE))
+    if "task" not in metrics:
+        raise InputError(
+            "these are no metrics of a run", file=folder / METRICS_FILE, expected="a finished model folder"
+        )
+    path = folder / PRIVACY_FILE if privacy is None else Path(privacy)
+    report = read_json(path) if privacy is not None or path.is_file() else None
+    return FinishedRun(metrics, config, num_parameters(folder / WEIGHTS_FILE), report)
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """Read a JSON file that holds a mapping.
+
+    Args:
+        path (`Path`): the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        InputError: if it is missing or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"file cannot be read: {error.strerror}", file=path, expected="a finished folder"
+        ) from None
+    except ValueError:
+        raise InputError("file holds no JSON", file=path) from None
+    if not isinstance(content, dict):
+        raise InputError("file holds no mapping", file=path)
+    return content
+
+
+def num_parameters(weights: Path) -> int | None:
+    """Count the numbers of a safetensors file by its header alone.
+
+    Args:
+        weights (`Path`): the file.
+
+    Returns:
+        The count; None without a file that can be read.
+    """
+    try:
+        with weights.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(_LENGTH_BYTES))
+            header = json.loads(stream.read(min(length, _LARGEST_HEADER)))
+    except (OSError, ValueError, struct.error):
+        return None
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
