@@ -62,4 +62,5 @@ style: install ## put the code into shape
 quality: install ## check the shape without changing anything
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m compileall -q *.py medm_plm scripts benchmarks tests
+	$(BIN)/python -m mypy
+	$(BIN)/python -m compileall -q *.py medm_plm demo scripts benchmarks tests

@@ -102,7 +102,13 @@ def _refuse_misspelt_fields(config_class: type, unknown: dict[str, Any]) -> None
 def _check_further_fields(config_class: Any, unknown: dict[str, Any]) -> None:
     """Refuse fields that no attribute is declared for and that would change the class or fill the memory."""
     declared = {field.name for field in fields(config_class)}
-    declared |= {*config_class.attribute_map, "num_labels", "output_attentions", "torch_dtype", "name_or_path"}
+    declared |= {
+        *config_class.attribute_map,
+        "num_labels",
+        "output_attentions",
+        "torch_dtype",
+        "name_or_path",
+    }
     for name, value in unknown.items():
         if name in declared:
             continue
@@ -473,7 +479,9 @@ class MedMPLMConfig(PreTrainedConfig):
             _check_range(f"text_config.{field}", getattr(self.text_config, field), 1, limit)
         for field in ("intermediate_size", "hidden_dim", "embedding_size", "num_attention_heads"):
             _check_range(f"text_config.{field}", getattr(self.text_config, field, 1), 1, MAX_WIDTH)
-        _check_range("text_config.type_vocab_size", getattr(self.text_config, "type_vocab_size", 0), 0, MAX_WIDTH)
+        _check_range(
+            "text_config.type_vocab_size", getattr(self.text_config, "type_vocab_size", 0), 0, MAX_WIDTH
+        )
         for field in ("hidden_act", "hidden_activation", "activation"):
             if hasattr(self.text_config, field):
                 _check_activation(f"text_config.{field}", getattr(self.text_config, field))
@@ -483,8 +491,8 @@ class MedMPLMConfig(PreTrainedConfig):
         if sum(counts.values()) > MAX_WEIGHTS:
             largest = max(counts, key=counts.get)
             raise ValueError(
-                f"The configuration asks for {sum(counts.values()):,} weights, most of them in {largest}, but at "
-                f"most {MAX_WEIGHTS:,} are built. Set smaller sizes."
+                f"The configuration asks for {sum(counts.values()):,} weights, most of them in {largest}, "
+                f"but at most {MAX_WEIGHTS:,} are built. Set smaller sizes."
             )
 
     def validate_chunks(self):

@@ -148,7 +148,8 @@ def option_parser(*dataclass_types: type) -> argparse.ArgumentParser:
     Returns:
         The parser.
     """
-    return _build_parser(dataclass_types, prog=None, description=None)
+    parser: argparse.ArgumentParser = _build_parser(dataclass_types, prog=None, description=None)
+    return parser
 
 
 def _build_parser(
@@ -160,7 +161,8 @@ def _build_parser(
     class OptionParser(HfArgumentParser):
         def error(self, message: str) -> NoReturn:
             # The usage text of a hundred options would hide the one line that helps.
-            self.exit(2, f"{self.prog}: error: {_one_line(message)}\n")
+            print(f"{self.prog}: error: {_one_line(message)}", file=sys.stderr)
+            raise SystemExit(2)
 
     parser = OptionParser(dataclass_types, prog=prog, description=description, allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE", help="YAML file of options; the command line wins")
@@ -260,12 +262,12 @@ def _config_path(argv: Sequence[str]) -> Path | None:
     return Path(config) if config else None
 
 
-def _read_config(parser: HfArgumentParser, options: dict[str, argparse.Action], path: Path) -> None:
+def _read_config(parser: argparse.ArgumentParser, options: dict[str, argparse.Action], path: Path) -> None:
     """Make the values of a YAML file the defaults of the parser's options."""
     seen: set[str] = set()
     for line, key, value in _config_entries(parser, path):
         name, place = key.replace("-", "_"), f"{path}, line {line}"
-        converter = options[name].type if name in options else None
+        converter: object = options[name].type if name in options else None
         if not isinstance(converter, _Converter):
             names = [option for option, action in options.items() if isinstance(action.type, _Converter)]
             parser.error(f"{place}: unknown option {key}{_suggestion(name, names)}")
@@ -279,7 +281,7 @@ def _read_config(parser: HfArgumentParser, options: dict[str, argparse.Action], 
         options[name].required = False
 
 
-def _config_entries(parser: HfArgumentParser, path: Path) -> Iterator[tuple[int, str, Any]]:
+def _config_entries(parser: argparse.ArgumentParser, path: Path) -> Iterator[tuple[int, str, Any]]:
     try:
         # BaseLoader leaves every scalar as the text that was written: the type of the option reads it.
         loader = yaml.BaseLoader(path.read_text(encoding="utf-8"))
@@ -293,7 +295,8 @@ def _config_entries(parser: HfArgumentParser, path: Path) -> Iterator[tuple[int,
     if node is None:
         return
     if not isinstance(node, yaml.MappingNode):
-        parser.error(f"{path}: received a {node.id}, expected lines of the form 'option: value'")
+        kind = type(node).__name__.removesuffix("Node").lower()
+        parser.error(f"{path}: received a {kind}, expected lines of the form 'option: value'")
     for key, value in node.value:
         yield key.start_mark.line + 1, str(key.value), loader.construct_object(value, deep=True)
 

@@ -11,7 +11,17 @@ import pytest
 from shipped_code import shipped_modules, syntax_tree
 
 MODULES = shipped_modules()
-FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "ctypes", "pty"}
+FORBIDDEN_MODULES = {
+    "pickle",
+    "cPickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "shelve",
+    "marshal",
+    "ctypes",
+    "pty",
+}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 REMOTE_CODE = "trust_remote_code"
 FORBIDDEN_ATTRIBUTES = {
@@ -71,7 +81,11 @@ def _judge_call(node: ast.Call, may_print: bool) -> list[str]:
     found = [f"calls {name}()"] if name in FORBIDDEN_CALLS else []
     if name == "print" and not may_print:
         found.append("calls print()")
-    return [*found, "passes shell, allow_pickle or trust_remote_code that is not False"] if unsafe_keyword else found
+    return (
+        [*found, "passes shell, allow_pickle or trust_remote_code that is not False"]
+        if unsafe_keyword
+        else found
+    )
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -106,6 +120,14 @@ def test_the_check_finds(code):
     assert findings(ast.parse(code), may_print=False)
 
 
-@pytest.mark.parametrize("code", ["model.eval()", "'eval(x) is never called'", "PATH = 'configs/smoke.yaml'", "f(trust_remote_code=False)"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "model.eval()",
+        "'eval(x) is never called'",
+        "PATH = 'configs/smoke.yaml'",
+        "f(trust_remote_code=False)",
+    ],
+)
 def test_the_check_leaves_alone(code):
     assert findings(ast.parse(code), may_print=False) == []

@@ -244,7 +244,8 @@ class _Sender:
                 self.api.update_repo_settings(repo_id, private=False, **gate)
         now = read_repository(self.api, repo_id, self.revision)
         is_open = now is not None and not now.is_private
-        if is_open and (not self.plan.is_public or (self.plan.is_gated and not now.is_gated)):
+        lacks_gate = self.plan.is_gated and now is not None and not now.is_gated
+        if is_open and (not self.plan.is_public or lacks_gate):
             with one_line_hub_errors(f"{repo_id} IS PUBLIC although it must not be: make it private now"):
                 self.api.update_repo_settings(repo_id, private=True)
             raise InputError(

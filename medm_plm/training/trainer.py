@@ -147,7 +147,8 @@ class MedMPLMTrainer(ResumableTrainer):
         # A pickle with local paths and the Hub token in clear; nothing reads it back.
         folder = Path(output_dir or self.args.output_dir)
         (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-        write_settings(folder / SETTINGS_FILE, self.args)
+        if self.args.should_save:  # the library lets every process in here, but only one makes the folder
+            write_settings(folder / SETTINGS_FILE, self.args)
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: the library uploads the whole folder of a run, checkpoints and predictions among it."""
