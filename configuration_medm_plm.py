@@ -32,6 +32,7 @@ TEXT_POOLINGS = ("cls", "mean")
 PRETRAINING_TARGETS = ("masked", "all")
 TEMPERATURES = (0.01, 100.0)
 CLASSIFIERS = ("mlp", "label_attention")
+NOTE_FIELDS = ("note", "admission_note")
 DEFAULT_CHUNK_LENGTH = 512
 """The paper's note length, which is also the most that BERT reads."""
 COUNTS_FROM_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")
@@ -336,6 +337,9 @@ class MedMPLMConfig(PreTrainedConfig):
             medication recommendation.
         use_current_note (`bool`, defaults to `False`): medication recommendation also reads a text of the
             visit whose medications are asked for, one that was known before them.
+        note_field (`str`, *optional*): field of a visit that the model was trained to read as its text, where
+            that is not the usual one of its task: `"note"` or `"admission_note"`. For medication
+            recommendation this is the visit whose medications are asked for. Pipelines read it.
         temperature (`float`, defaults to 1.0): what logits are divided by on their way to probabilities, as
             fitted on validation data. Prediction files and pipelines apply it; the model's logits are as they
             were trained.
@@ -404,6 +408,7 @@ class MedMPLMConfig(PreTrainedConfig):
     classifier_dropout: float | int = 0.1
     classifier_token_weights: bool = False
     use_current_note: bool = False
+    note_field: str | None = None
     temperature: float | int = 1.0
     decision_threshold: float | int | list[float | int] = 0.5
     tagger_hidden_size: int = 256
@@ -447,6 +452,8 @@ class MedMPLMConfig(PreTrainedConfig):
         _check_choice("text_pooling", self.text_pooling, TEXT_POOLINGS)
         _check_choice("pretraining_target", self.pretraining_target, PRETRAINING_TARGETS)
         _check_choice("classifier", self.classifier, CLASSIFIERS)
+        if self.note_field is not None:
+            _check_choice("note_field", self.note_field, NOTE_FIELDS)
         _check_range(
             "num_frozen_text_layers", self.num_frozen_text_layers, 0, self.text_config.num_hidden_layers
         )

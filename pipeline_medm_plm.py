@@ -43,7 +43,8 @@ FIELDS_OF_TASK: dict[str, dict[str, str]] = {
     "medm-plm-icd-coding": {"text": NOTE, "medication_codes": MEDICATIONS},
     "medm-plm-medication-prediction": {"text": NOTE, "diagnosis_codes": DIAGNOSES},
 }
-"""Which field of a visit serves as which input of the processor; other fields are not read."""
+"""Which field of a visit serves as which input of the processor; other fields are not read. The text comes
+from another field where the model was trained so (`note_field` of its configuration)."""
 CURRENT_NOTE = "admission_note"
 """What medication recommendation may read of the visit it is for, if it was trained to."""
 
@@ -95,8 +96,8 @@ class MedMPLMVisitPipeline(Pipeline):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if unknown:
             raise TypeError(f"{self.task_name}: unknown options {', '.join(sorted(unknown))}, expected top_k")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"{self.task_name}: top_k is {top_k}, expected at least 1")
+        if top_k is not None:
+            _check_count(self.task_name, "top_k", top_k)
         return {}, {}, {} if top_k is None else {"top_k": top_k}
 
     def __call__(self, inputs: Any, batch_size: int | None = None, **parameters: Any) -> Any:
@@ -122,6 +123,8 @@ class MedMPLMVisitPipeline(Pipeline):
             TypeError, ValueError: if a visit is not as described; the message holds nothing of its content.
         """
         options = {**self._postprocess_params, **self._sanitize_parameters(**parameters)[2]}
+        if batch_size is not None:
+            _check_count(self.task_name, "batch_size", batch_size)
         size = batch_size or self._batch_size or DEFAULT_BATCH_SIZE
         if self._is_one(inputs):
             (result,) = self._stream([inputs], size, options)
@@ -170,8 +173,13 @@ class MedMPLMVisitPipeline(Pipeline):
 
     def preprocess(self, visit: Visit) -> Encoded:
         """Turn one visit into ids without padding, and say how long it is."""
-        encoded = self._encode(visit, FIELDS_OF_TASK[self.task_name])
+        fields = FIELDS_OF_TASK[self.task_name]
+        encoded = self._encode(visit, {**fields, "text": self._note_field(fields["text"])})
         return {**encoded, "length": len(encoded["input_ids"])}
+
+    def _note_field(self, usual: str) -> str:
+        """The field that the model was trained to read as text: another may be empty, or tell the answer."""
+        return self.model.config.note_field or usual
 
     def _encode(self, visit: Visit, fields: Mapping[str, str]) -> Encoded:
         _check_visit(visit, fields, self.task_name)
@@ -348,7 +356,9 @@ class MedMPLMMedicationRecommendationPipeline(MedMPLMVisitPipeline):
 
     def _fields_of_last(self) -> dict[str, str]:
         fields = {"diagnosis_codes": DIAGNOSES}
-        return {**fields, "text": CURRENT_NOTE} if self.model.config.use_current_note else fields
+        if not self.model.config.use_current_note:
+            return fields
+        return {**fields, "text": self._note_field(CURRENT_NOTE)}
 
     def collate(self, examples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
         visits = [visit for example in examples for visit in example["visits"]]
@@ -387,6 +397,11 @@ def _pad(rows: Sequence[Sequence[int]], value: int) -> torch.LongTensor:
     for row, ids in zip(padded, rows, strict=True):
         row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
     return padded
+
+
+def _check_count(task: str, name: str, value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{task}: {name} is {value!r}, expected at least 1".replace("\n", " "))
 
 
 def _given(inputs: Mapping[str, Any], name: str) -> Any:

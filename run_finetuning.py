@@ -30,6 +30,7 @@ from medm_plm.command_line import parse_arguments, print_table, run_main
 from medm_plm.data.collators import PatientCollator, VisitCollator
 from medm_plm.data.files import fingerprint, write_json
 from medm_plm.data.schema import (
+    ADMISSION_NOTE,
     HADM_ID,
     NOTE,
     SPLIT,
@@ -203,6 +204,7 @@ def _finetune(
         "id2label": dict(enumerate(labels)),
         "label2id": {label: i for i, label in enumerate(labels)},
         "use_current_note": options.current_note != "none",
+        "note_field": _note_field(options),
     }
     if model_options.classifier == "label_attention":
         names["label_prior"] = label_shares(examples["train"].target_labels)
@@ -237,6 +239,13 @@ def _finetune(
         output = trainer.predict(ExampleDataset(tokenized[split]))
         predictions[split] = target_rows(output.predictions, output.label_ids)
     return predictions, {"tokenizer": statistics, "history": trainer.state.log_history}
+
+
+def _note_field(options: FinetuningArguments) -> str | None:
+    """Field of a visit that the task reads as text, where it is not the usual one of the task's pipeline."""
+    if options.task == "medication_prediction" and options.medication_window == "first_day":
+        return ADMISSION_NOTE
+    return NOTE if options.current_note == "full" else None
 
 
 def _fit_baseline(name: str, task: str, examples: dict[str, TaskExamples]) -> Predictions:

@@ -12,11 +12,9 @@ patients and can be read by its owner only.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -24,12 +22,11 @@ from tqdm import tqdm
 from medm_plm import register_auto_classes
 from medm_plm.command_line import parse_arguments, print_table, run_main
 from medm_plm.data.files import make_private_folder
-from medm_plm.data.schema import ADMISSION_NOTE, NOTE, SPLITS
+from medm_plm.data.schema import SPLITS
 from medm_plm.errors import InputError
 from medm_plm.ontologies.titles import read_titles
-from medm_plm.prediction import OUTPUT_SUFFIXES, Example, load_pipeline, predict_file, read_examples
+from medm_plm.prediction import OUTPUT_SUFFIXES, load_pipeline, predict_file, read_examples
 
-METRICS_FILE = "metrics.json"
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -100,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tqdm(unit=" predictions", disable=None) as bar:
         summary = predict_file(
             predict,
-            _as_trained(examples, options.model),
+            examples,
             output,
             source=options.input,
             batch_size=options.batch_size,
@@ -120,27 +117,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(
         f"{output}: holds predictions about patients; only you can read it. Keep it as you keep the records."
     )
-
-
-def _as_trained(examples: Iterator[Example], model: str) -> Iterator[Example]:
-    """Give a model the text that its run trained it with, where that is not the usual one."""
-    path = Path(model) / METRICS_FILE
-    settings = json.loads(path.read_text(encoding="utf-8")).get("settings", {}) if path.is_file() else {}
-    if settings.get("medication_window") == "first_day" and settings.get("current_note", "none") == "none":
-        return (
-            replace(example, content=_renamed(example.content, ADMISSION_NOTE, NOTE)) for example in examples
-        )
-    if settings.get("current_note") == "full":
-        return (
-            replace(example, content=_renamed(example.content, NOTE, ADMISSION_NOTE)) for example in examples
-        )
-    return examples
-
-
-def _renamed(content: Any, source: str, target: str) -> Any:
-    if isinstance(content, list):
-        return [*content[:-1], _renamed(content[-1], source, target)]
-    return {**content, target: content.get(source)}
 
 
 if __name__ == "__main__":

@@ -163,8 +163,6 @@ class MedMPLMCodeTokenizer(TokenizersBackend):
         **kwargs: Any,
     ) -> None:
         self.code_titles = _checked_titles(code_titles)
-        if self.code_titles:
-            kwargs["code_titles"] = self.code_titles  # the library saves what it is given
         if kwargs.get("tokenizer_file") is None and kwargs.get("tokenizer_object") is None:
             tokens, num_codes = _read_vocabulary(vocab, num_codes)
             _check_tokens(tokens, [str(token) for token in (pad_token, cls_token, mask_token, unk_token)])
@@ -179,6 +177,7 @@ class MedMPLMCodeTokenizer(TokenizersBackend):
             mask_token=mask_token,
             unk_token=unk_token,
             model_max_length=model_max_length,
+            code_titles=self.code_titles,  # the library saves what it is given
             **kwargs,
         )
         tokens = _in_order(self._tokenizer.get_vocab(with_added_tokens=False))

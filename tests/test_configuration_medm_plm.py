@@ -34,6 +34,7 @@ def test_two_layers_stay_live_in_an_encoder_of_another_depth():
     ("fields", "named"),
     [
         ({"text_pooling": "max"}, "text_pooling"),
+        ({"note_field": "diagnosis_codes"}, "note_field"),
         ({"pretraining_target": "some"}, "pretraining_target"),
         ({"num_frozen_text_layers": 13}, "num_frozen_text_layers"),
         ({"num_frozen_text_layers": -1}, "num_frozen_text_layers"),

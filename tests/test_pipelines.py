@@ -141,6 +141,31 @@ def test_recommendation_reads_what_was_known_at_admission_if_it_was_trained_to()
     assert predict(rows, top_k=3) != predict(told, top_k=3)
 
 
+def test_the_text_is_that_of_the_field_the_model_was_trained_on(tmp_path):
+    """A model of the first day that read the whole note would see the answer."""
+    folder = save_predictor("medication_prediction", tmp_path, note_field="admission_note")
+    (name,) = json.loads((folder / "config.json").read_text())["custom_pipelines"]
+    for predict in (
+        medm_plm.load_pipeline(folder, device="cpu"),
+        pipeline(name, model=str(folder), trust_remote_code=True, device="cpu"),
+    ):
+        row = {**visits()[0], "admission_note": "heart heart clot"}
+        assert predict(row) == predict({**row, "note": "another text altogether"})
+        assert predict(row) != predict({**row, "admission_note": "mood"})
+        usual = pipeline_of("medication_prediction")
+        assert predict(row) == usual({**row, "note": "heart heart clot"})
+
+
+def test_recommendation_reads_the_whole_current_note_if_it_was_trained_to():
+    predict = pipeline_of("medication_recommendation", use_current_note=True, note_field="note")
+    usual = pipeline_of("medication_recommendation", use_current_note=True)
+    rows = visits(40)[3:6]
+    rows[-1] = {**rows[-1], "note": "heart heart clot", "admission_note": "mood"}
+    assert predict(rows) == predict([*rows[:-1], {**rows[-1], "admission_note": "sugar"}])
+    assert predict(rows) != predict([*rows[:-1], {**rows[-1], "note": "sugar"}])
+    assert predict(rows) == usual([*rows[:-1], {**rows[-1], "admission_note": "heart heart clot"}])
+
+
 @pytest.mark.parametrize("task", ["icd_coding", "medication_prediction"])
 def test_codes_of_the_predicted_kind_are_not_read_and_this_is_said(task, caplog):
     predict, row = pipeline_of(task), visits()[0]
@@ -225,6 +250,11 @@ def test_unknown_options_are_refused():
         pipeline_of("readmission")(visits()[0], topk=3)
     with pytest.raises(ValueError, match="top_k is 0"):
         pipeline_of("icd_coding")(visits()[0], top_k=0)
+    with pytest.raises(ValueError, match="top_k is '3', expected at least 1"):
+        pipeline_of("icd_coding")(visits()[0], top_k="3")
+    for size in (0, -1, "2"):
+        with pytest.raises(ValueError, match=f"batch_size is {size!r}, expected at least 1"):
+            pipeline_of("icd_coding")(visits()[0], batch_size=size)
 
 
 def test_a_head_that_was_never_trained_is_refused(tmp_path):

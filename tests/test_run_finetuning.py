@@ -268,6 +268,7 @@ FREQUENCY = {"model": "none", "baseline": "frequency"}  # the cheapest run; data
     ("task", "more"),
     [
         ("medication_recommendation", {"medication_window": "first_day"}),
+        ("medication_prediction", {"medication_window": "first_day"}),
         ("medication_prediction", {"medication_window": "first_day", **FREQUENCY}),
     ],
 )
@@ -283,6 +284,9 @@ def test_the_medications_of_the_first_day_are_predicted(task, more, pretrained, 
         assert {names[i] for i in np.flatnonzero(row)} == set(true[hadm_id])
     settings = json.loads((tmp_path / "metrics.json").read_text())["settings"]
     assert settings == {"medication_window": "first_day", "current_note": "none"}
+    if not more.keys() & FREQUENCY.keys():
+        expected = "admission_note" if task == "medication_prediction" else None
+        assert AutoConfig.from_pretrained(tmp_path).note_field == expected
 
 
 def test_a_folder_without_start_times_has_no_first_day(pretrained, tmp_path):
@@ -325,7 +329,9 @@ def test_a_later_field_in_the_inputs_stops_the_run(pretrained, tmp_path, monkeyp
 def test_the_current_note_is_read_on_request_and_its_leak_is_told(choice, pretrained, tmp_path, capsys):
     run_finetuning.main(options("medication_recommendation", pretrained, tmp_path, current_note=choice))
     assert ("leaks the answer" in capsys.readouterr().out) == (choice == "full")
-    assert AutoConfig.from_pretrained(tmp_path).use_current_note is True
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert config.use_current_note is True
+    assert config.note_field == ("note" if choice == "full" else None)
     assert json.loads((tmp_path / "metrics.json").read_text())["settings"]["current_note"] == choice
 
 

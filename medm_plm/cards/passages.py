@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medm_plm.cards.metadata import fingerprint, test_results
 from medm_plm.cards.reading import Emissions, FinishedRun
 from medm_plm.cards.tables import counts_table, markdown_table, not_applicable, privacy_table, sentence
 from medm_plm.cards.wording import TASKS
+
+CHANCE_AUC, TOLERATED_AUC = 0.5, 0.55
 
 PAPER = (
     "Liu, Wang, Hou, Li, Wang, Xu, Xiang and Tang: Multimodal data matters: language model pre-training over "
@@ -91,6 +93,11 @@ def limits_passage(run: FinishedRun) -> str:
         parts.append(
             "- The word pieces of the text encoder were learnt from the training notes; rare words of these "
             "notes can stand among them, readable in `tokenizer.json`."
+        )
+    if run.config.get("classifier_token_weights"):
+        parts.append(
+            "- `classifier_token_weights` is on: the rows of its table that are not zero are the word pieces "
+            "and codes of the training visits, so whoever has the weights can read off which occurred."
         )
     return "\n".join(parts)
 
@@ -187,25 +194,36 @@ def summary_of_results(run: FinishedRun) -> str:
 
 def privacy_passage(run: FinishedRun) -> str:
     """Print the privacy report, or say that there is none."""
+    if run.has_other_privacy:
+        return not_applicable("the privacy report in the folder is that of another model; it is not shown")
     if run.privacy is None:
         return not_applicable(
             "no privacy report was made; `run_privacy.py` measures membership inference and the exposure of "
             "planted canaries, and `run_card.py --privacy` prints them here"
         )
-    table = privacy_table(run.privacy)
-    worst = max((attack["auc"] for attack in (run.privacy.get("attacks") or {}).values()), default=None)
-    verdict = ""
-    if worst is not None:
-        verdict = (
-            f"\n\nThe strongest attack tells a training patient from another with AUC {worst:.3f}; 0.5 is "
-            "chance. "
-            + (
-                "It is at most 0.55."
-                if worst <= 0.55
-                else "It is above 0.55: the model remembers its patients."
-            )
-        )
-    return f"{run.privacy.get('loss', 'Loss of each visit.')}\n\n{table}{verdict}"
+    parts = [run.privacy.get("loss", "Loss of each visit."), privacy_table(run.privacy)]
+    attacks = list((run.privacy.get("attacks") or {}).values())
+    if attacks:
+        parts.append(_verdict(attacks))
+    if run.privacy.get("references"):
+        parts.append("Whether a reference model has seen these patients was not checked.")
+    return "\n\n".join(parts)
+
+
+def _verdict(attacks: Sequence[Mapping[str, Any]]) -> str:
+    """Judge by the ends of the intervals: few patients prove nothing in either direction."""
+    strongest = max(attack["auc"] for attack in attacks)
+    lows, highs = zip(*(attack["interval"] for attack in attacks), strict=True)
+    if any(low is not None and low > CHANCE_AUC for low in lows):
+        judgement = "An interval lies above 0.5: the model remembers its patients."
+    elif all(high is not None and high <= TOLERATED_AUC for high in highs):
+        judgement = f"Every interval ends at {TOLERATED_AUC} or below."
+    else:
+        judgement = "Too few patients were measured to tell whether the model remembers them."
+    return (
+        f"The strongest attack tells a training patient from another with AUC {strongest:.3f}; 0.5 is "
+        f"chance. {judgement}"
+    )
 
 
 def carbon_fields(run: FinishedRun, emissions: Emissions | None) -> dict[str, str]:

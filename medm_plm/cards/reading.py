@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medm_plm.cards.sources import Source, source_of
+from medm_plm.data.files import fingerprint
 from medm_plm.errors import InputError
 from medm_plm.training.evaluation import METRICS_FILE
 from medm_plm.training.results import CONFIG_FILE
@@ -18,6 +19,30 @@ from medm_plm.training.results import CONFIG_FILE
 WEIGHTS_FILE = "model.safetensors"
 PRIVACY_FILE = "privacy.json"
 _LENGTH_BYTES, _LARGEST_HEADER = 8, 100_000_000  # of a safetensors file
+_CANARY_FIELDS = ("insertions", "canaries", "mean_exposure", "largest_exposure")
+
+OPEN_TEXT_ENCODERS = frozenset(
+    {
+        "answerdotai/ModernBERT-base",
+        "bert-base-cased",
+        "bert-base-uncased",
+        "distilbert/distilbert-base-uncased",
+        "emilyalsentzer/Bio_ClinicalBERT",
+        "FacebookAI/roberta-base",
+        "google-bert/bert-base-cased",
+        "google-bert/bert-base-uncased",
+    }
+)
+"""Published encoders whose own licence (Apache 2.0 or MIT) lets weights that grew out of them be shared."""
+UNKNOWN_TEXT_ENCODER = Source(
+    "private-text-encoder",
+    "a text encoder whose origin and licence the software does not know",
+    "the texts that a text encoder of unknown origin has read",
+    "not known to the run",
+    "The text encoder came from a folder, or from a repository whose licence the software does not know; it "
+    "may have read notes of patients. Keep the weights private, or gated to people who may see those texts, "
+    "until their owner has agreed to more.",
+)
 
 
 @dataclass(frozen=True)
@@ -70,13 +95,15 @@ class FinishedRun:
         metrics (`Mapping`): `metrics.json`.
         config (`Mapping`): `config.json`.
         num_parameters (`int`, *optional*): numbers in the weights file.
-        privacy (`Mapping`, *optional*): what `run_privacy.py` wrote.
+        privacy (`Mapping`, *optional*): what `run_privacy.py` wrote of this very model.
+        has_other_privacy (`bool`, defaults to False): whether the folder holds a report of another model.
     """
 
     metrics: Mapping[str, Any]
     config: Mapping[str, Any]
     num_parameters: int | None = None
     privacy: Mapping[str, Any] | None = None
+    has_other_privacy: bool = False
     sources: tuple[Source, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,9 +127,7 @@ class FinishedRun:
     @property
     def text_encoder(self) -> str | None:
         """Hub id of the published text encoder, also where it came by way of pre-training."""
-        own = self.metrics.get("text_encoder")
-        before = (self.metrics.get("pretraining") or {}).get("text_encoder")
-        return own or before
+        return next(self._text_encoders(), None)
 
     @property
     def seconds(self) -> float | None:
@@ -120,7 +145,16 @@ class FinishedRun:
         names = [preparation.get("source")]
         if self.metrics.get("pretraining") is not None or self.metrics.get("pretrained"):
             names.append((self.metrics.get("pretraining") or {}).get("source"))
-        return tuple(source_of(name, self.task) for name in dict.fromkeys(names))
+        sources = [source_of(name, self.task) for name in dict.fromkeys(names)]
+        if not OPEN_TEXT_ENCODERS.issuperset(self._text_encoders()):
+            sources.append(UNKNOWN_TEXT_ENCODER)
+        return tuple(sources)
+
+    def _text_encoders(self) -> Iterator[str]:
+        """Hub ids, or `local`: that of the run, then that of its pre-training."""
+        for facts in (self.metrics, self.metrics.get("pretraining") or {}):
+            if facts.get("text_encoder"):
+                yield str(facts["text_encoder"])
 
 
 def read_run(folder: str | Path, privacy: str | Path | None = None) -> FinishedRun:
@@ -129,13 +163,14 @@ def read_run(folder: str | Path, privacy: str | Path | None = None) -> FinishedR
     Args:
         folder (`str` or `Path`): the folder.
         privacy (`str` or `Path`, *optional*): report of `run_privacy.py`; `privacy.json` of the folder by
-            default, if there is one.
+            default, if there is one of this model.
 
     Returns:
         Its content.
 
     Raises:
-        InputError: if the folder holds no finished model, or the privacy report cannot be read.
+        InputError: if the folder holds no finished model, or the privacy report cannot be read or is that of
+        another model.
     """
     folder = Path(folder)
     metrics, config = (read_json(folder / name) for name in (METRICS_FILE, CONFIG_FILE))
@@ -144,8 +179,59 @@ def read_run(folder: str | Path, privacy: str | Path | None = None) -> FinishedR
             "these are no metrics of a run", file=folder / METRICS_FILE, expected="a finished model folder"
         )
     path = folder / PRIVACY_FILE if privacy is None else Path(privacy)
-    report = read_json(path) if privacy is not None or path.is_file() else None
-    return FinishedRun(metrics, config, num_parameters(folder / WEIGHTS_FILE), report)
+    report = read_report(path) if privacy is not None or path.is_file() else None
+    is_other = report is not None and _subject(report) != _subject_of(folder, metrics)
+    if is_other and privacy is not None:
+        raise InputError(
+            "the privacy report is that of another model, or of this one before it was trained again",
+            file=path,
+            remedy="measure this model: run_privacy.py measure --model",
+        )
+    weights = num_parameters(folder / WEIGHTS_FILE)
+    return FinishedRun(metrics, config, weights, None if is_other else report, is_other)
+
+
+def _subject(report: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a privacy report was measured on: task, data and weights."""
+    return tuple(report.get(name) for name in ("task", "data_sha256", "weights_sha256"))
+
+
+def _subject_of(folder: Path, metrics: Mapping[str, Any]) -> tuple[Any, ...]:
+    weights = folder / WEIGHTS_FILE
+    return metrics["task"], metrics.get("data_sha256"), fingerprint(weights) if weights.is_file() else None
+
+
+def read_report(path: Path) -> Mapping[str, Any]:
+    """Read a privacy report.
+
+    Args:
+        path (`Path`): what `run_privacy.py measure` wrote.
+
+    Returns:
+        Its content.
+
+    Raises:
+        InputError: if it is missing, or lacks what a card prints of it.
+    """
+    report = read_json(path)
+    try:
+        for attack in (report.get("attacks") or {}).values():
+            low, high = attack["interval"]
+            numbers = [attack["auc"], attack["members"], attack["others"]]
+            numbers += [] if low is None and high is None else [low, high]
+            _require_numbers(numbers)
+        for entry in report.get("canaries") or []:
+            _require_numbers([entry[name] for name in _CANARY_FIELDS])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InputError(
+            "this is no privacy report", file=path, expected="what `run_privacy.py measure` wrote"
+        ) from None
+    return report
+
+
+def _require_numbers(values: list[Any]) -> None:
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+        raise ValueError
 
 
 def read_json(path: Path) -> Mapping[str, Any]:

@@ -63,6 +63,7 @@ def export_onnx(model: MedMPLMPreTrainedModel, path: str | Path) -> Path:
     try:
         with folded_ontology(model.eval()), torch.no_grad(), _quiet():
             program = _trace(model)
+        forget_origin(program.model)
         program.model.metadata_props["least_words"] = str(least_words(model))
         program.save(staging, external_data=False)
         staging.replace(path)
@@ -70,6 +71,28 @@ def export_onnx(model: MedMPLMPreTrainedModel, path: str | Path) -> Path:
         staging.unlink(missing_ok=True)
         model.train(was_training)
     return path
+
+
+def forget_origin(graph_model: Any) -> None:
+    """Take out of a graph what the tracer notes of its origin: folders and lines of the source, call stacks.
+
+    Args:
+        graph_model (`onnx_ir.Model`): the graph; what it computes stays.
+    """
+    parts = [graph_model, *graph_model.functions.values()]
+    for part in (graph_model.graph, *graph_model.functions.values()):
+        graphs = [part, *part.subgraphs()]
+        nodes = list(part.all_nodes())
+        values = [value for node in nodes for value in node.outputs]
+        values += [value for graph in graphs for value in graph.inputs]
+        values += [value for graph in graphs for value in getattr(graph, "initializers", {}).values()]
+        tensors = [value.const_value for value in values if value.const_value is not None]
+        attributes = [attribute for node in nodes for attribute in node.attributes.values()]
+        parts += [*graphs, *nodes, *values, *tensors, *attributes]
+    for part in parts:
+        part.doc_string = None
+        if hasattr(part, "metadata_props"):
+            part.metadata_props.clear()
 
 
 def _trace(model: MedMPLMPreTrainedModel) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, pipeline
 
 from medm_plm.command_line import quiet_library
@@ -29,12 +30,14 @@ def load_pipeline(model: str | Path, task: str | None = None, **kwargs: Any) -> 
         The pipeline.
 
     Raises:
-        InputError: if there is no such model, or it was not fine-tuned for a task that has a pipeline.
+        InputError: if there is no such model, it was not fine-tuned for a task that has a pipeline, or device
+        or precision do not exist.
 
     Example:
         >>> predict = load_pipeline("demo-output/icd_coding")
         >>> predict({"note": "swollen legs", "medication_codes": ["C03C"]}, top_k=3)
     """
+    _check_dtype(kwargs.get("dtype"))
     revision = {"revision": kwargs["revision"]} if "revision" in kwargs else {}
     try:
         with quiet_library():
@@ -47,6 +50,12 @@ def load_pipeline(model: str | Path, task: str | None = None, **kwargs: Any) -> 
                 trust_remote_code=False,
                 **kwargs,
             )
+    except AssertionError as error:  # what torch raises without CUDA
+        raise InputError(
+            f"the device cannot be used: {(str(error).splitlines() or ['none'])[0]}",
+            received=str(kwargs.get("device")),
+            remedy="use cpu",
+        ) from None
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -55,6 +64,15 @@ def load_pipeline(model: str | Path, task: str | None = None, **kwargs: Any) -> 
             file=model,
             remedy="give the folder of a model that run_finetuning.py wrote",
         ) from None
+
+
+def _check_dtype(dtype: Any) -> None:
+    if (
+        isinstance(dtype, str)
+        and dtype != "auto"
+        and not isinstance(getattr(torch, dtype, None), torch.dtype)
+    ):
+        raise InputError("unknown precision", received=dtype, expected="float32, bfloat16 or float16")
 
 
 def _read_config(model: str, revision: dict[str, Any]) -> Any:

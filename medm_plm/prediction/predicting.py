@@ -70,9 +70,9 @@ def predict_file(
     summary = Summary(0, 0, {})
     examples = iter(examples)
     first = list(islice(examples, EXAMPLES_AT_A_TIME))
-    ids = {name: str for name in ID_FIELDS if first and name in first[0].ids}
     by_code = not isinstance(pipeline.postprocess(_zeros(pipeline)), dict)
-    columns = {"row": int, **ids, **(CODE_COLUMNS if by_code else OUTCOME_COLUMNS)}
+    # Both ids whatever the first rows have: a later line of a JSON-lines file may be the first with one.
+    columns = {"row": int, **dict.fromkeys(ID_FIELDS, str), **(CODE_COLUMNS if by_code else OUTCOME_COLUMNS)}
 
     def write(path: Path) -> None:
         with _removed_on_failure(path), open_writer(path, output.suffix, columns) as writer:

@@ -1,13 +1,15 @@
 """Predictions into a file, some at a time: parquet, or CSV that no spreadsheet runs.
 
-A cell of text that begins with one of `= + - @`, a tab or a carriage return would be taken for a formula by a
-spreadsheet; such a cell gets an apostrophe in front. Numbers stay numbers.
+A cell of text that begins with one of `= + - @`, a tab or a line break would be taken for a formula by a
+spreadsheet, some also after blanks or with the wide forms of these signs; such a cell gets an apostrophe in
+front. Numbers stay numbers.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +18,11 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@")
+LINE_STARTS = ("\t", "\r", "\n")
 OUTPUT_SUFFIXES = (".parquet", ".csv")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NOT_SEEN = {"Cc", "Cf", "Zl", "Zp", "Zs"}  # control and format characters, separators
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -43,9 +47,16 @@ def neutralized(cell: Any) -> Any:
         >>> neutralized("=1+1"), neutralized("-5"), neutralized(-0.5)
         ("'=1+1", '-5', -0.5)
     """
-    if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) and not _NUMBER.fullmatch(cell):
-        return f"'{cell}"
-    return cell
+    if not isinstance(cell, str) or _NUMBER.fullmatch(cell):
+        return cell
+    is_formula = cell.startswith(LINE_STARTS) or _first_seen(cell).startswith(FORMULA_STARTS)
+    return f"'{cell}" if is_formula else cell
+
+
+def _first_seen(cell: str) -> str:
+    """The first character that can be seen, in its plain form."""
+    seen = (character for character in cell if unicodedata.category(character) not in _NOT_SEEN)
+    return unicodedata.normalize("NFKC", next(seen, ""))
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def attack_of(member_scores: Mapping[str, float], other_scores: Mapping[str, flo
         The AUC, equal scores counted half, with its interval.
 
     Raises:
-        InputError: if there is no patient on one of the sides, or a patient on both.
+        InputError: if there is no patient on one of the sides, or a patient on both, or a score is no number.
     """
     if not member_scores or not other_scores:
         raise InputError(
@@ -116,6 +116,13 @@ def attack_of(member_scores: Mapping[str, float], other_scores: Mapping[str, flo
     if member_scores.keys() & other_scores.keys():
         raise InputError("a patient stands among the training patients and among the others")
     scores = np.array([*member_scores.values(), *other_scores.values()], dtype=np.float64)
+    if not np.isfinite(scores).all():
+        # Comparisons with them are false, which would count as a success or a failure of the attack.
+        raise InputError(
+            "losses of some patients are no finite numbers",
+            received=f"{int((~np.isfinite(scores)).sum())} of {len(scores)}",
+            remedy="look at the model: its training may have diverged",
+        )
     is_member = np.arange(len(scores)) < len(member_scores)
     interval = bootstrap_interval(auroc_of_all, scores, is_member, np.arange(len(scores)), NUM_SAMPLES, seed)
     return Attack(auroc_of_all(scores, is_member), interval, len(member_scores), len(other_scores))

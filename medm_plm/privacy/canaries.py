@@ -214,5 +214,5 @@ def read_canaries(path: str | Path) -> tuple[list[Canary], int]:
         return canaries, int(content["seed"])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
-            "these are no canaries", file=path, expected="canaries.json of `run_privacy.py plant`"
+            "these are no canaries", file=path, expected="canaries.json of `run_privacy.py plan`"
         ) from None

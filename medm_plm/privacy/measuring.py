@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from medm_plm.command_line import quiet_library
-from medm_plm.data.schema import SPLIT, SUBJECT_ID, VOCABULARY_FILE, read_visits
+from medm_plm.data.files import fingerprint
+from medm_plm.data.schema import SPLIT, SUBJECT_ID, VISITS_FILE, VOCABULARY_FILE, read_visits
 from medm_plm.data.vocabulary import CodeVocabulary
 from medm_plm.errors import InputError
 from medm_plm.privacy.attacks import likelihood_ratio_attack, loss_threshold_attack, mean_by_patient
@@ -65,7 +67,7 @@ def measure_privacy(
         exposure in models that have not seen the canaries: what chance gives.
 
     Raises:
-        InputError: if a folder does not fit the others.
+        InputError: if a folder does not fit the others, or the data are not those of the model's run.
     """
     metrics = _metrics_of(model)
     task = str(metrics["task"])
@@ -75,6 +77,7 @@ def measure_privacy(
             file=model,
             received=f"{task} with {metrics.get('predictor')}",
         )
+    _require_own_data(model, data, metrics)
     losses = _patient_losses(model, data, metrics, num_masks, seed)
     attacks = {"loss_threshold": loss_threshold_attack(*losses, seed)}
     if references:
@@ -87,7 +90,8 @@ def measure_privacy(
     report: dict[str, Any] = {
         "task": task,
         "seed": seed,
-        "data_sha256": metrics.get("data_sha256"),
+        "data_sha256": metrics["data_sha256"],
+        "weights_sha256": _weights_of(model),
         "loss": DESCRIPTIONS[PRETRAINING if task == PRETRAINING else "task"],
         "references": len(references),
         "attacks": {name: attack.record() for name, attack in attacks.items()},
@@ -197,6 +201,22 @@ def _metrics_of(folder: str | Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError("no finished run", file=path, expected="a folder of run_pretraining.py") from None
     return metrics
+
+
+def _require_own_data(model: str | Path, data: str | Path, metrics: dict[str, Any]) -> None:
+    """Patients whom the model has never seen would count as its training patients, and it would look safe."""
+    if fingerprint(Path(data) / VISITS_FILE) != metrics.get("data_sha256"):
+        raise InputError(
+            "the model was trained on other visits than these",
+            file=data,
+            remedy=f"give the prepared folder that {Path(model).name} was trained on",
+        )
+
+
+def _weights_of(model: str | Path) -> str | None:
+    """SHA-256 of the weights, by which a card tells that the report is that of its model."""
+    path = Path(model) / SAFE_WEIGHTS_NAME
+    return fingerprint(path) if path.is_file() else None
 
 
 def _require_comparable(model: str | Path, reference: str | Path, task: str) -> None:

@@ -13,13 +13,13 @@ import yaml
 
 from medm_plm.errors import InputError
 from medm_plm.publishing import names
-from medm_plm.publishing.leaks import KnownSecrets, leak_in, leak_in_lines, leak_in_values
+from medm_plm.publishing.leaks import KnownSecrets, leak_error, leak_in, leak_in_lines, leak_in_values
+from medm_plm.publishing.weights import check_weights
 
 _LARGEST_TEXT = 256 << 20
-_LARGEST_HEADER = 100 << 20  # as safetensors itself
 _ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ", b"\x93NUMPY", b"\x89HDF")
+_WORD_LISTS = ("vocab.txt", "merges.txt", "code_tokenizer/vocab.txt", "code_tokenizer/merges.txt")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json", names.INDEX_FILE)
-_REMEDY = "take it out of the file, or save the model again"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def check_file(folder: Path, name: str, known: KnownSecrets) -> CheckedFile:
     try:
         before = stamp_of(path)
         if names.is_weights(name):
-            _check_weights(path, known)
+            check_weights(path, known)
             return CheckedFile(name, path, before[2], None, before)
         if before[2] > _LARGEST_TEXT:
             raise InputError("the file is too large for what its name says", file=path, received=before[2])
@@ -83,24 +83,25 @@ def check_file(folder: Path, name: str, known: KnownSecrets) -> CheckedFile:
         raise InputError(f"file cannot be read: {error.strerror}", file=path) from None
     if (len(content), before) != (before[2], stamp_of(path)):
         raise InputError("the file is being written", file=path, remedy="wait for it and start again")
-    _check_content(path, name, content, known)
+    _check_content(folder, name, content, known)
     return CheckedFile(name, path, len(content), content, before)
 
 
-def _check_content(path: Path, name: str, content: bytes, known: KnownSecrets) -> None:
+def _check_content(folder: Path, name: str, content: bytes, known: KnownSecrets) -> None:
+    path = folder / name
     if _runs_code_when_opened(content):
         raise InputError("the file holds a pickle or an archive", file=path, remedy="leave it out")
     if name in names.CODE_FILES:
         _check_code(path, name, content)
     elif name.endswith(".model"):  # a binary vocabulary
         if (kind := leak_in(content.decode("latin-1"), known)) is not None:
-            raise _leak(path, kind)
+            raise leak_error(path, kind)
     elif name.endswith(".json"):
-        _check_json(path, name, _text(path, content), known)
+        _check_json(folder, name, _text(path, content), known)
     else:
         text = _text(path, content)
-        if (found := leak_in_lines(text, known)) is not None:
-            raise _leak(path, found[0], row=found[1])
+        if (found := leak_in_lines(text, known, name not in _WORD_LISTS)) is not None:
+            raise leak_error(path, found[0], row=found[1])
         if name.endswith(".yaml"):
             _check_yaml(path, text, known)
 
@@ -121,17 +122,18 @@ def _text(path: Path, content: bytes) -> str:
     return text
 
 
-def _check_json(path: Path, name: str, text: str, known: KnownSecrets) -> None:
+def _check_json(folder: Path, name: str, text: str, known: KnownSecrets) -> None:
+    path = folder / name
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
         raise InputError("the file is no valid JSON", file=path) from None
     has_settings = os.path.basename(name) not in _VOCABULARIES
     if (found := leak_in_values(content, known, has_settings)) is not None:
-        raise _leak(path, found[0], place=found[1])
+        raise leak_error(path, found[0], place=found[1])
     if (hidden := leak_in(text, KnownSecrets(known.tokens))) is not None:
-        raise _leak(path, hidden)  # a key given twice, of which JSON keeps the last
-    _check_references(path, content)
+        raise leak_error(path, hidden)  # a key given twice, of which JSON keeps the last
+    _check_references(folder, name, content)
 
 
 def _check_yaml(path: Path, text: str, known: KnownSecrets) -> None:
@@ -140,23 +142,23 @@ def _check_yaml(path: Path, text: str, known: KnownSecrets) -> None:
     except (yaml.YAMLError, RecursionError):
         raise InputError("the file is no valid YAML", file=path) from None
     if (found := leak_in_values(content, known, has_settings=True)) is not None:
-        raise _leak(path, found[0], place=found[1])
+        raise leak_error(path, found[0], place=found[1])
 
 
-def _check_references(path: Path, content: Any) -> None:
-    """Refuse a file that names code other than the files that travel with it."""
+def _check_references(folder: Path, name: str, content: Any) -> None:
+    """Refuse a file that names code other than the files that travel with it, which lie at the top."""
     for reference in _references(content):
         module = reference.rpartition(".")[0] if isinstance(reference, str) else ""
         if f"{module}.py" not in names.CODE_FILES:
             raise InputError(
                 "the file names code that is not part of this project",
-                file=path,
+                file=folder / name,
                 expected="the modules " + ", ".join(name.removesuffix(".py") for name in names.CODE_FILES),
             )
-        if not (path.parent / f"{module}.py").is_file() and not (path.parents[1] / f"{module}.py").is_file():
+        if not (folder / f"{module}.py").is_file():
             raise InputError(
                 f"the file names {module}.py, which is not in the folder",
-                file=path,
+                file=folder / name,
                 remedy="save the model again",
             )
 
@@ -189,31 +191,3 @@ def _check_code(path: Path, name: str, content: bytes) -> None:
             file=path,
             remedy="save the model again with the installed version",
         )
-
-
-def _check_weights(path: Path, known: KnownSecrets) -> None:
-    """Read the header of a safetensors file, which says of every byte behind it what it is."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        is_whole = 2 <= length <= min(_LARGEST_HEADER, size - 8)
-        raw = stream.read(length) if is_whole else b""
-    try:
-        header = json.loads(raw.decode("utf-8"))
-        ends = sorted(tuple(entry["data_offsets"]) for key, entry in header.items() if key != "__metadata__")
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        raise InputError("the file holds no safetensors weights", file=path) from None
-    covered = 0
-    for begin, end in ends:
-        if begin != covered or end < begin:
-            raise InputError("the file holds bytes that belong to no weight", file=path)
-        covered = end
-    if not ends or 8 + length + covered != size:
-        raise InputError("the file holds bytes that belong to no weight", file=path)
-    if (found := leak_in_values(header, known, has_settings=False)) is not None:
-        raise _leak(path, found[0], place=found[1])
-
-
-def _leak(path: Path, kind: str, *, row: int | None = None, place: str | None = None) -> InputError:
-    at = f" at {place}" if place else ""
-    return InputError(f"the file holds {kind}{at}", file=path, row=row, remedy=_REMEDY)

@@ -88,7 +88,8 @@ def take_inventory(folder: Path) -> Inventory:
 
 def _refuse_link(folder: Path, name: Path) -> None:
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    # Unlike `Path.resolve` this also answers for a link that leads to itself, which cannot be read later on.
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
         raise InputError("a link leads out of the folder", file=path, remedy="put the file itself there")
     if path.is_dir() and name.parts[0] not in _RUN_FOLDERS:
         raise InputError("a folder is a link", file=path, remedy="put the folder itself there")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
@@ -18,9 +20,10 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from medm_plm.errors import InputError
-from medm_plm.publishing.names import is_shareable
 
 MAIN = "main"
+_HUB = "https://huggingface.co"
+_FILES_OF_THE_HUB = frozenset({".gitattributes"})
 _TRANSPORT_ERROR = HfHubHTTPError.__bases__[0]
 """What the library under the Hub's client raises when a connection breaks; its name has changed with time."""
 _LOG_IN = "log in by `hf auth login` with a token that may write"
@@ -45,7 +48,7 @@ class Repository:
         is_private (`bool`): whether only its owners see it.
         is_gated (`bool`): whether readers have to ask for access.
         commit (`str`, *optional*): its last commit on the branch.
-        files (`tuple[str, ...]`): names of its files.
+        files (`tuple[str, ...]`): names of its files on the branch.
     """
 
     is_private: bool
@@ -53,9 +56,82 @@ class Repository:
     commit: str | None
     files: tuple[str, ...]
 
-    def holds_models(self) -> bool:
-        """Tell whether files that this project writes are in it already."""
-        return any(is_shareable(name) for name in self.files)
+    def holds_files(self) -> bool:
+        """Tell whether anything is in it beside what the Hub puts into every new repository."""
+        return not _FILES_OF_THE_HUB.issuperset(self.files)
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything of a repository that becomes visible when it is made public.
+
+    Args:
+        branches (`frozenset[str]`): names of its branches.
+        other_refs (`int`): tags, conversions and requests to change something.
+        commits (`dict[str, tuple[str, ...]]`): commits of each branch that was asked for, the last one first.
+    """
+
+    branches: frozenset[str]
+    other_refs: int
+    commits: dict[str, tuple[str, ...]]
+
+    def is_new(self) -> bool:
+        """Tell whether nothing has happened in the repository since the Hub made it."""
+        return self.branches == {MAIN} and not self.other_refs and len(self.commits[MAIN]) <= 1
+
+    def is_followed_only_by(self, commit: str, revision: str, now: History) -> bool:
+        """Tell whether one commit is all that has been added since.
+
+        Args:
+            commit (`str`): the commit.
+            revision (`str`): its branch, which may be new.
+            now (`History`): the history as it is now, with the commits of that branch.
+
+        Returns:
+            Whether nothing else has.
+        """
+        before = self.commits[MAIN]
+        return (
+            now.branches == {MAIN, revision}
+            and not now.other_refs
+            and now.commits[revision] == (commit, *before)
+            and (revision == MAIN or now.commits[MAIN] == before)
+        )
+
+
+def require_endpoint(endpoint: str) -> str | None:
+    """Refuse a Hub to which the token would go in clear.
+
+    Args:
+        endpoint (`str`): address of the Hub, as `HF_ENDPOINT` gives it.
+
+    Returns:
+        Scheme, host and port; None for the one that everybody knows.
+
+    Raises:
+        InputError: if the address is not encrypted and not on this machine.
+    """
+    try:
+        address = urlsplit(endpoint)
+        host, port = address.hostname or "", address.port
+        is_here = host == "localhost" or (host != "" and _is_loopback(host))
+    except ValueError:
+        raise InputError("the address of the Hub in HF_ENDPOINT is none", expected=_HUB) from None
+    if not host or not (address.scheme == "https" or (address.scheme == "http" and is_here)):
+        raise InputError(
+            "token and model would go to the Hub of HF_ENDPOINT without encryption",
+            expected="an address that begins with https:",
+            remedy="unset HF_ENDPOINT, or give such an address",
+        )
+    shown = f"{address.scheme}://{host if ':' not in host else f'[{host}]'}{f':{port}' if port else ''}"
+    return None if shown == _HUB else shown
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def require_repo_id(repo_id: str) -> None:
@@ -112,6 +188,30 @@ def read_repository(api: HfApi, repo_id: str, revision: str = MAIN) -> Repositor
         commit=info.sha,
         files=tuple(sibling.rfilename for sibling in info.siblings or ()),
     )
+
+
+def read_history(api: HfApi, repo_id: str, revision: str = MAIN) -> History:
+    """Ask the Hub for the branches, tags and commits of a repository.
+
+    Args:
+        api (`HfApi`): client.
+        repo_id (`str`): `OWNER/NAME`.
+        revision (`str`, defaults to `"main"`): a branch whose commits are asked for, beside the main one.
+
+    Returns:
+        The history.
+
+    Raises:
+        InputError: if the Hub cannot be asked.
+    """
+    with one_line_hub_errors(f"reading the history of {repo_id}"):
+        refs = api.list_repo_refs(repo_id, include_pull_requests=True)
+        branches = frozenset(branch.name for branch in refs.branches)
+        commits = {
+            name: tuple(commit.commit_id for commit in api.list_repo_commits(repo_id, revision=name))
+            for name in sorted({MAIN, revision} & (branches | {MAIN}))
+        }
+    return History(branches, len(refs.tags) + len(refs.converts) + len(refs.pull_requests or ()), commits)
 
 
 @contextmanager

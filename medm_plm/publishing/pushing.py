@@ -16,13 +16,17 @@ from medm_plm.publishing.contents import CheckedFile
 from medm_plm.publishing.folder import check_folder
 from medm_plm.publishing.hub import (
     MAIN,
+    History,
     Repository,
     one_line_hub_errors,
+    read_history,
     read_repository,
     require_account,
+    require_endpoint,
     require_repo_id,
 )
 from medm_plm.publishing.leaks import KnownSecrets
+from medm_plm.publishing.provenance import has_read_closed_data
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Publication:
         is_gated (`bool`): whether readers have to ask for access.
         commit (`str`, *optional*): the commit; None after `dry_run`.
         other_files (`list[str]`): files of the repository that this project never sends.
+        endpoint (`str`, *optional*): address of the Hub, if it is another one than huggingface.co.
     """
 
     repo_id: str
@@ -46,6 +51,7 @@ class Publication:
     is_gated: bool
     commit: str | None = None
     other_files: list[str] = field(default_factory=list)
+    endpoint: str | None = None
 
 
 def publish(
@@ -81,19 +87,21 @@ def publish(
     """
     folder = Path(model_folder)
     require_repo_id(repo_id)
+    api = HfApi(token=token)
+    endpoint = require_endpoint(api.endpoint)
     _require_consent(repo_id, public, confirm_public)
     files, left_out = check_folder(folder, KnownSecrets.of_this_machine(folder, token))
     card = next((file.content for file in files if file.name == names.CARD_FILE), None)
     metadata = read_metadata(card, folder / names.CARD_FILE)
     if public:
-        require_public_card(metadata, folder / names.CARD_FILE)
-    plan = Publication(
-        repo_id, {file.name: file.size for file in files}, left_out, public, public and is_gated(metadata)
-    )
+        require_public_card(metadata, folder / names.CARD_FILE, has_read_closed_data(folder))
+    sizes = {file.name: file.size for file in files}
+    is_guarded = public and is_gated(metadata)
+    plan = Publication(repo_id, sizes, left_out, public, is_guarded, endpoint=endpoint)
     print_plan(plan)
     if dry_run:
         return plan
-    return _Sender(HfApi(token=token), plan, files, revision or MAIN).send()
+    return _Sender(api, plan, files, revision or MAIN).send()
 
 
 def print_plan(plan: Publication) -> None:
@@ -103,7 +111,8 @@ def print_plan(plan: Publication) -> None:
         plan (`Publication`): what would be sent.
     """
     kind = "public" if plan.is_public else "private"
-    title = f"To {plan.repo_id}, {kind}{', gated' if plan.is_gated else ''}"
+    where = f" on {plan.endpoint}" if plan.endpoint else ""
+    title = f"To {plan.repo_id}{where}, {kind}{', gated' if plan.is_gated else ''}"
     rows: list[list[Any]] = [[name, size] for name, size in plan.files.items()]
     print_table(title, ["file", "bytes"], [*rows, ["in all", sum(plan.files.values())]])
     if plan.left_out:
@@ -131,6 +140,7 @@ class _Sender:
         self.files = files
         self.revision = revision
         self.goes_to_public = False  # whether it was public before, and may be
+        self.opened_from: History | None = None  # what it was like, if it is private and to become public
 
     def send(self) -> Publication:
         """Send the files.
@@ -149,13 +159,15 @@ class _Sender:
                 self.api.create_repo(repo_id, private=True, exist_ok=False)
         else:
             self._require_fitting(repository)
+        before = self._require_visibility()
+        if self.plan.is_public and not self.goes_to_public:
+            self.opened_from = self._require_new(before)
         if self.revision != MAIN:
-            self._require_visibility()
             with one_line_hub_errors(f"making the branch {self.revision}"):
                 self.api.create_branch(repo_id, branch=self.revision, exist_ok=True)
-        before = self._require_visibility()
+            before = self._require_visibility()
         commit = self._commit(before)
-        self._open_up()
+        self._open_up(commit)
         others = [
             name for name in before.files if name not in self.plan.files and not name.startswith(".git")
         ]
@@ -176,13 +188,18 @@ class _Sender:
                 "nothing was sent",
                 remedy="switch on access requests in its settings on the Hub first",
             )
-        if repository.is_private and self.plan.is_public and repository.holds_models():
-            raise InputError(
-                f"the repository {self.plan.repo_id} is private, and its earlier versions would become "
-                "public too; nothing was sent",
-                remedy="take another name, or look at them and make it public in its settings on the Hub",
-            )
         self.goes_to_public = not repository.is_private
+
+    def _require_new(self, repository: Repository) -> History:
+        """Refuse to open a repository in which there is anything yet: files, branches, tags, commits."""
+        history = read_history(self.api, self.plan.repo_id)
+        if repository.holds_files() or not history.is_new():
+            raise InputError(
+                f"the repository {self.plan.repo_id} is private and not empty, and its files, branches and "
+                "earlier versions would become public too; nothing was sent",
+                remedy="take another name, or look through it and make it public in its settings on the Hub",
+            )
+        return history
 
     def _require_visibility(self) -> Repository:
         """Read the repository anew; it must still be as private as it was, and as gated."""
@@ -233,10 +250,17 @@ class _Sender:
             )
         return made.oid
 
-    def _open_up(self) -> None:
+    def _open_up(self, commit: str) -> None:
         """Make the repository as visible as was asked for; look whether it is no more than that."""
         repo_id = self.plan.repo_id
-        if self.plan.is_public and not self.goes_to_public:
+        if self.opened_from is not None:
+            history = read_history(self.api, repo_id, self.revision)
+            if not self.opened_from.is_followed_only_by(commit, self.revision, history):
+                raise InputError(
+                    f"somebody else put something into {repo_id} meanwhile, so it stays private; the model "
+                    "has arrived",
+                    remedy="look at its branches and versions, and make it public in its settings on the Hub",
+                )
             gate = {"gated": "manual"} if self.plan.is_gated else {}
             with one_line_hub_errors(
                 f"making {repo_id} public (its files have arrived; it is still private)"

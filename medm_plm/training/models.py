@@ -217,6 +217,7 @@ def _refuse_another_task(name: str, folder: str | Path, config_fields: dict[str,
     labels, reads_note = config_fields.get("id2label"), config_fields.get("use_current_note", False)
     same_labels = labels is None or saved.id2label == labels
     same_head = same_labels and saved.use_current_note == reads_note
+    same_head = same_head and saved.note_field == config_fields.get("note_field", saved.note_field)
     for option in ("classifier", "classifier_token_weights"):
         same_head = same_head and config_fields.get(option) in (None, getattr(saved, option))
     same = built_for == MODEL_CLASSES[name].__name__ and same_head

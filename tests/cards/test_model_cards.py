@@ -1,5 +1,6 @@
 """The card of a run: whole, valid for the Hub, closed where the data are, and silent about the machine."""
 
+import hashlib
 import json
 import os
 import re
@@ -171,10 +172,98 @@ def test_what_is_not_known_to_be_open_is_closed(run, fields):
     assert all(header["datasets"])
 
 
+@pytest.mark.parametrize("encoder", ["local", "hospital/bert-of-our-notes"])
+@pytest.mark.parametrize("place", ["run", "pretraining"])
+def test_weights_that_grew_out_of_an_unknown_text_encoder_are_closed(run, encoder, place):
+    """A hospital's own encoder has read its notes, whatever cohort came after."""
+    pretraining = json.loads((open_run(run) / "metrics.json").read_text())["pretraining"]
+    if place == "run":
+        change(run, text_encoder=encoder)
+    else:
+        change(run, pretraining={**pretraining, "text_encoder": encoder})
+    text = model_card(run)
+    header = ModelCard(text).data.to_dict()
+    assert header["license"] == "other"
+    assert header["datasets"] == ["medm-plm-synthetic", "private-text-encoder"]
+    assert "extra_gated_prompt" in header
+    assert "may have read notes of patients" in text
+
+
 def test_a_text_encoder_of_a_folder_is_no_base_model(run):
     metrics = json.loads((run / "metrics.json").read_text())
     change(run, pretraining={**metrics["pretraining"], "text_encoder": "local"})
     assert "base_model" not in ModelCard(model_card(run)).data.to_dict()
+
+
+def report_with(run: Path, **fields: object) -> Path:
+    """Overwrite fields of the privacy report."""
+    report = json.loads((run / "privacy.json").read_text())
+    (run / "privacy.json").write_text(json.dumps({**report, **fields}))
+    return run / "privacy.json"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"task": "readmission"}, {"data_sha256": "0" * 64}, {"weights_sha256": "0" * 64}]
+)
+def test_a_privacy_report_of_another_model_is_not_printed(run, fields):
+    report = report_with(run, **fields)
+    text = model_card(run)
+    assert "AUC 0.610" not in text
+    assert "not applicable: the privacy report in the folder is that of another model" in text
+    with pytest.raises(InputError, match="that of another model"):
+        model_card(run, privacy=report)
+
+
+def test_a_privacy_report_is_out_of_date_when_the_weights_change(run):
+    (run / "model.safetensors").write_bytes(b"first")
+    report_with(run, weights_sha256=hashlib.sha256(b"first").hexdigest())
+    assert "AUC 0.610" in model_card(run)
+    (run / "model.safetensors").write_bytes(b"again")
+    assert "AUC 0.610" not in model_card(run)
+
+
+@pytest.mark.parametrize(
+    ("intervals", "verdict"),
+    [
+        ([(0.41, 0.7), (0.3, 0.5)], "Too few patients"),
+        ([(0.41, 0.55), (0.3, 0.56)], "Too few patients"),
+        ([(0.45, 0.55), (0.3, 0.5)], "Every interval ends at 0.55 or below"),
+        ([(0.45, 0.5), (0.5001, 0.7)], "remembers its patients"),
+        ([(None, None), (0.45, 0.5)], "Too few patients"),
+    ],
+)
+def test_the_verdict_rests_on_the_interval_and_not_on_the_point(run, intervals, verdict):
+    attacks = {
+        name: {"auc": 0.56, "interval": ends, "members": 20, "others": 10}
+        for name, ends in zip(("loss_threshold", "likelihood_ratio"), intervals, strict=True)
+    }
+    report_with(run, attacks=attacks)
+    said = ("Too few patients", "Every interval ends", "remembers its patients")
+    assert [words for words in said if words in sections(model_card(run))["Privacy"]] == [
+        words for words in said if words in verdict
+    ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"attacks": [1]},
+        {"attacks": {"loss_threshold": {"auc": 0.5, "members": 1, "others": 1}}},
+        {"attacks": {"loss_threshold": {"auc": "x", "interval": [0, 1], "members": 1, "others": 1}}},
+        {"canaries": [{"insertions": 1}]},
+        {"canaries": 5},
+    ],
+)
+def test_a_damaged_privacy_report_gets_one_line(run, fields):
+    with pytest.raises(InputError, match="no privacy report"):
+        model_card(run, privacy=report_with(run, **fields))
+
+
+def test_a_head_over_words_says_what_its_weights_tell(run):
+    assert "whoever has the weights can read off" not in model_card(run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "classifier_token_weights": True}))
+    assert "whoever has the weights can read off" in model_card(run)
 
 
 def test_the_privacy_report_is_printed_with_its_verdict(run, tmp_path):

@@ -1,6 +1,7 @@
 """Exported graphs: what they say is what the model says, over shapes they have never seen."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,17 @@ def test_the_script_writes_a_checked_graph_with_free_axes(exported):
     assert record["inputs"]["code_input_ids"] == ["batch", "codes"]
     assert {path.name for path in folder.iterdir()} >= {"model.onnx", "model_int8.onnx", "config.json"}
     assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model_int8.onnx"])
+def test_a_file_tells_nothing_of_the_machine_that_wrote_it(name, exported):
+    content = (exported[0] / name).read_bytes()
+    root = Path(run_export.__file__).resolve().parent
+    for place in (str(root), str(Path.cwd()), sys.prefix, str(Path(torch.__file__).parent), str(Path.home())):
+        assert content.count(place.encode()) == 0
+    for sign in (b".py", b"modeling_medm_plm", b"stack_trace", b"line "):
+        assert content.count(sign) == 0
+    assert OnnxModel(exported[0] / name).least_words == 1
 
 
 def test_a_graph_predicts_visits_as_the_model_does(exported):

@@ -165,11 +165,23 @@ def paths_info(store: Store, question: Question, id: str, revision: str) -> Answ
 
 def refs(store: Store, question: Question, id: str) -> Answer:
     repo = _readable(store, question, id)
-    branches = [
-        {"name": name, "ref": f"refs/heads/{name}", "targetCommit": sha}
-        for name, sha in repo.branches.items()
-    ]
-    return Answer(200, {"branches": branches, "converts": [], "tags": []})
+    found: dict[str, list] = {"branches": [], "converts": [], "tags": [], "pullRequests": []}
+    for name, sha in repo.branches.items():
+        is_request = name.startswith("refs/pr/")
+        entry = {"name": name, "ref": name if is_request else f"refs/heads/{name}", "targetCommit": sha}
+        found["pullRequests" if is_request else "branches"].append(entry)
+    for name, sha in repo.tags.items():
+        found["tags"].append({"name": name, "ref": f"refs/tags/{name}", "targetCommit": sha})
+    if "include_prs" not in parse_qs(urlsplit(question.target).query):
+        del found["pullRequests"]
+    return Answer(200, found)
+
+
+def commits(store: Store, question: Question, id: str, revision: str) -> Answer:
+    repo = _readable(store, question, id)
+    _commit_of(repo, revision)
+    facts = {"authors": [], "date": "2026-01-02T03:04:05.000Z", "title": "a commit", "message": ""}
+    return Answer(200, [{"id": commit.sha, **facts} for commit in repo.history(revision)])
 
 
 def branch(store: Store, question: Question, id: str, revision: str) -> Answer:
@@ -270,6 +282,7 @@ ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", rf"{_MODEL}/tree/{_REVISION}(?:/(?P<path>.+))?", tree),
     ("POST", f"{_MODEL}/paths-info/{_REVISION}", paths_info),
     ("GET", f"{_MODEL}/refs", refs),
+    ("GET", f"{_MODEL}/commits/{_REVISION}", commits),
     ("POST", f"{_MODEL}/branch/{_REVISION}", branch),
     ("POST", f"{_MODEL}/preupload/{_REVISION}", preupload),
     ("POST", rf"/{ID}\.git/info/lfs/objects/batch", lfs_batch),

@@ -44,12 +44,13 @@ class Commit:
 
 @dataclass
 class Repo:
-    """A repository: its visibility, branches and commits."""
+    """A repository: its visibility, branches (`refs/pr/1` is a pull request), tags and commits."""
 
     repo_id: str
     private: bool
     gated: str | bool = False
     branches: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
     commits: dict[str, Commit] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,7 +63,15 @@ class Repo:
 
     def find(self, revision: str) -> Commit | None:
         """The commit that a branch or a digest names."""
-        return self.commits.get(self.branches.get(revision, revision))
+        return self.commits.get(self.branches.get(revision, self.tags.get(revision, revision)))
+
+    def history(self, revision: str) -> list[Commit]:
+        """The commits that a branch or a digest leads to, the last one first."""
+        found, commit = [], self.find(revision)
+        while commit is not None:
+            found.append(commit)
+            commit = self.commits.get(commit.parent or "")
+        return found
 
     def commit(self, branch: str, files: dict[str, Blob]) -> Commit:
         """Add a commit with these files to a branch."""

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import run_prediction
 from medm_plm import load_pipeline
 from medm_plm.errors import InputError
-from medm_plm.prediction import read_examples
+from medm_plm.prediction import neutralized, read_examples
 from medm_plm.prediction.predicting import predict_file
 from prepared_cohort import invent_visits, write_prepared_folder
 from tiny_predictors import save_predictor
@@ -134,6 +135,55 @@ def test_csv_cells_that_begin_a_formula_are_neutralised(folders, tmp_path):
     assert all(0 <= float(row["probability"]) <= 1 for row in cells)
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "\uff1d1+1",
+        "\uff20sum",
+        "\n=1",
+        " =1",
+        "\u00a0=1",
+        "\u200b=1",
+        "\ufeff=1",
+        "\uff0d1",
+        "-\u0663",
+        "\nx",
+    ],
+)
+def test_disguised_formulas_are_neutralised(cell):
+    assert neutralized(cell) == f"'{cell}"
+
+
+@pytest.mark.parametrize(
+    "cell", ["", " ", "Heart failure", "a=1", "-5", "+.5e-3", "ICD9CM:4280", "\u200b", -1.5, None]
+)
+def test_what_is_no_formula_stays(cell):
+    assert neutralized(cell) == cell
+
+
+def test_ids_are_kept_whichever_row_is_the_first_to_have_one(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("medm_plm.prediction.predicting.EXAMPLES_AT_A_TIME", 2)
+    rows = [{"note": "x"}, {"note": "x"}, {"note": "x", "subject_id": "p7"}, {"note": "x", "hadm_id": 5}]
+    run(folders, "readmission", written(tmp_path / "v.jsonl", rows), tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as stream:
+        found = [(row["row"], row["subject_id"], row["hadm_id"]) for row in csv.DictReader(stream)]
+    assert found == [("1", "", ""), ("2", "", ""), ("3", "p7", ""), ("4", "", "5")]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here the device can be used")
+def test_a_device_that_is_not_there_gets_one_line(folders, tmp_path):
+    source = written(tmp_path / "v.jsonl", plain_rows(1))
+    with pytest.raises(InputError, match="device cannot be used") as caught:
+        run(folders, "readmission", source, tmp_path / "out.csv", device="cuda:0")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["float99", "nn", ""])
+def test_a_precision_that_does_not_exist_gets_one_line(dtype, folders):
+    with pytest.raises(InputError, match="unknown precision"):
+        load_pipeline(folders / "readmission", dtype=dtype)
+
+
 def test_unknown_codes_are_counted(folders, tmp_path, capsys):
     rows = [{"note": "x", "diagnosis_codes": ["428.9", SECRET], "medication_codes": []}]
     run(folders, "readmission", written(tmp_path / "v.jsonl", rows), tmp_path / "out.csv")
@@ -151,14 +201,14 @@ def test_only_the_most_probable_codes_of_one_split(folders, tmp_path):
     assert set(table["hadm_id"]) == set(visits["hadm_id"])
 
 
-def test_a_model_of_the_first_day_reads_the_note_of_the_first_day(folders, tmp_path):
-    (folders / "medication_prediction" / "metrics.json").write_text(
-        json.dumps({"settings": {"medication_window": "first_day", "current_note": "none"}})
-    )
+def test_a_model_of_the_first_day_reads_the_note_of_the_first_day(tmp_path):
+    """As its configuration says, which is published with it; the metrics of the run are not."""
+    save_predictor("medication_prediction", tmp_path / "medication_prediction", note_field="admission_note")
+    (tmp_path / "medication_prediction" / "metrics.json").write_text("not JSON")
     row = {"admission_note": "heart", "diagnosis_codes": ["428.0"]}
     for name, note in (("a", "clot germ"), ("b", "mood")):
         source = written(tmp_path / f"{name}.jsonl", [{**row, "note": note}])
-        run(folders, "medication_prediction", source, tmp_path / f"{name}.parquet")
+        run(tmp_path, "medication_prediction", source, tmp_path / f"{name}.parquet")
     assert pl.read_parquet(tmp_path / "a.parquet").equals(pl.read_parquet(tmp_path / "b.parquet"))
 
 

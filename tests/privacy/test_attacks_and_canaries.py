@@ -49,6 +49,18 @@ def test_loss_threshold_attack_counts_pairs():
     assert low < attack.auc < high
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_is_refused_and_not_ranked(bad):
+    """Comparisons with it are false, which made the attack look better or worse than it is."""
+    members, others = losses_of("m", 4, 0.0, 0), losses_of("o", 3, 0.0, 1)
+    for wrong in ({**members, "m2": bad}, members):
+        with pytest.raises(InputError, match="no finite numbers"):
+            loss_threshold_attack(wrong, others if wrong is not members else {**others, "o1": bad})
+    reference = {**members, **others, "o0": bad}
+    with pytest.raises(InputError, match="no finite numbers"):
+        likelihood_ratio_attack(members, others, [reference])
+
+
 def test_the_interval_has_the_width_of_resampled_patients():
     members, others = losses_of("m", 60, -0.5, 2), losses_of("o", 40, 0.0, 3)
     low, high = loss_threshold_attack(members, others).interval

@@ -1,12 +1,15 @@
 """The privacy report of models that have learnt their patients by heart, other patients, or nothing."""
 
+import hashlib
 import json
+import shutil
 
 import polars as pl
 import pytest
 import torch
 
 import run_privacy
+from medm_plm.cards.reading import read_run
 from medm_plm.data.collators import CodeMasker, PretrainingCollator
 from medm_plm.data.schema import read_visits
 from medm_plm.data.vocabulary import CodeVocabulary
@@ -34,8 +37,12 @@ def random_codes(num_patients: int) -> pl.DataFrame:
     return visits.with_columns(codes["diagnosis_codes"], codes["medication_codes"])
 
 
-def save(folder, visits_of_vocabulary, train=None, epochs=0):
-    """A tiny pre-trained model; `train` is learnt by heart."""
+def digest(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def save(folder, visits_of_vocabulary, data, train=None, epochs=0):
+    """A tiny pre-trained model; `train` is learnt by heart, and `data` is the folder that its run names."""
     torch.manual_seed(1)
     train_visits = visits_of_vocabulary.filter(pl.col("split") == "train")
     vocabulary = CodeVocabulary.from_codes(
@@ -48,7 +55,8 @@ def save(folder, visits_of_vocabulary, train=None, epochs=0):
         learn_by_heart(model, processor, train, epochs)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    metrics = {"task": "pretraining", "predictor": "medm_plm", "seed": 1, "data_sha256": folder.name}
+    metrics = {"task": "pretraining", "predictor": "medm_plm", "seed": 1}
+    metrics["data_sha256"] = digest(data / "visits.parquet")
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
@@ -74,9 +82,10 @@ def audit(tmp_path_factory):
     run_privacy.main(["plan", "--data", str(data), "--output", str(folder / "audit"), *words])
     parts = {name: read_visits(folder / "audit" / name) for name in ("audited", "reference")}
     train = {name: part.filter(pl.col("split") == "train") for name, part in parts.items()}
-    save(folder / "by_heart", parts["audited"], train["audited"], epochs=120)
-    save(folder / "other", parts["audited"], train["reference"], epochs=30)
-    save(folder / "untrained", parts["audited"])
+    data = {name: folder / "audit" / name for name in parts}
+    save(folder / "by_heart", parts["audited"], data["audited"], train["audited"], epochs=120)
+    save(folder / "other", parts["audited"], data["reference"], train["reference"], epochs=30)
+    save(folder / "untrained", parts["audited"], data["audited"])
     return folder
 
 
@@ -98,9 +107,33 @@ def test_an_untrained_model_tells_nothing(audit):
         assert abs(attack["auc"] - 0.5) < 0.15
 
 
-def test_a_model_that_has_seen_other_patients_tells_nothing(audit):
-    attack = report_of(audit, "other")["attacks"]["loss_threshold"]
+def test_a_model_that_has_seen_other_patients_tells_nothing_and_is_therefore_refused(audit, tmp_path):
+    """A good figure of the wrong data would comfort falsely."""
+    with pytest.raises(InputError, match="trained on other visits"):
+        report_of(audit, "other")
+    liar = shutil.copytree(audit / "other", tmp_path / "liar")
+    shutil.copy(audit / "by_heart" / "metrics.json", liar)
+    attack = measure_privacy(liar, audit / "audit" / "audited", num_masks=2)["attacks"]["loss_threshold"]
     assert abs(attack["auc"] - 0.5) < 0.15
+
+
+def test_a_run_that_did_not_note_its_data_is_refused(audit, tmp_path):
+    model = shutil.copytree(audit / "untrained", tmp_path / "model")
+    (model / "metrics.json").write_text('{"task": "pretraining", "seed": 1}')
+    with pytest.raises(InputError, match="trained on other visits"):
+        measure_privacy(model, audit / "audit" / "audited")
+
+
+def test_the_report_goes_into_the_card_of_its_model_alone(audit, tmp_path):
+    report = tmp_path / "privacy.json"
+    words = ["--model", str(audit / "untrained"), "--data", str(audit / "audit" / "audited")]
+    run_privacy.main(["measure", *words, "--output", str(report), "--num_masks", "1"])
+    assert read_run(audit / "untrained", report).privacy["weights_sha256"] == digest(
+        audit / "untrained" / "model.safetensors"
+    )
+    for other in ("by_heart", "other"):  # other weights, and also other data
+        with pytest.raises(InputError, match="that of another model"):
+            read_run(audit / other, report)
 
 
 def test_canaries_that_were_learnt_are_exposed_and_others_not(audit, capsys):
@@ -173,6 +206,7 @@ def test_fine_tuned_models_are_measured_by_the_loss_of_their_task(task, tmp_path
     model.save_pretrained(tmp_path / "model")
     tiny_processor(visits).save_pretrained(tmp_path / "model")
     metrics = {"task": task, "predictor": "medm_plm", "seed": 1, "training_ratio": 1.0, "settings": {}}
+    metrics["data_sha256"] = digest(data / "visits.parquet")
     (tmp_path / "model" / "metrics.json").write_text(json.dumps(metrics))
     attack = measure_privacy(tmp_path / "model", data)["attacks"]["loss_threshold"]
     expected = task_examples(task, visits, "train", labels, seed=1).targets["subject_id"].n_unique()

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import socket
 import struct
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from hub_server.server import TOKEN
@@ -61,6 +63,47 @@ def weights_header(**changes):
         path.write_bytes(struct.pack("<Q", len(made)) + made + raw[8 + size :])
 
     return change
+
+
+def weights(change):
+    """Rewrite the text of the weights' header and the bytes behind it."""
+
+    def rewrite(folder: Path) -> None:
+        path = folder / "model.safetensors"
+        raw = path.read_bytes()
+        size = struct.unpack("<Q", raw[:8])[0]
+        text, behind = change(raw[8 : 8 + size].decode(), raw[8 + size :])
+        path.write_bytes(struct.pack("<Q", len(text.encode())) + text.encode() + behind)
+
+    return rewrite
+
+
+def entry(**fields):
+    """Change the entry of the first weight."""
+
+    def change(text: str, behind: bytes) -> tuple[str, bytes]:
+        content = json.loads(text)
+        first = next(name for name in content if name != "__metadata__")
+        content[first] = {**content[first], **fields}
+        return json.dumps(content), behind
+
+    return weights(change)
+
+
+def tensor(name: str, dtype: str, content: bytes, shape: list[int]):
+    """Add a tensor behind the others."""
+
+    def change(text: str, behind: bytes) -> tuple[str, bytes]:
+        header = json.loads(text)
+        offsets = [len(behind), len(behind) + len(content)]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+        return json.dumps(header), behind + content
+
+    return weights(change)
+
+
+def code_beside_the_folder(folder: Path) -> None:
+    shutil.move(folder / "modeling_medm_plm.py", folder.parent / "modeling_medm_plm.py")
 
 
 def link(name: str, target: str | None = None):
@@ -192,7 +235,48 @@ LOCAL = {
     "file URL in the card": (text("README.md", "file:///x/y", adds=True), {}, "absolute path"),
     "path in the weights' header": (weights_header(source="/scratch/meyer/m"), {}, "absolute path"),
     "path in the results": (text(".eval_results/r.yaml", "- source: /ward7/x/y\n"), {}, "absolute path"),
+    **{
+        f"{word} in the card": (text("README.md", f"\nfrom {word} ok\n", adds=True), {}, "absolute path")
+        for word in (
+            *("/hospital/data/patients/visits.parquet", "/p/scratch/meyer/run", "~/mimic/notes.csv"),
+            *("~meyer/mimic", "$HOME/x", "${HOME}/x", "smb://fs01/share/p", "s3://bucket/patients"),
+            *("//fs01/patients/x", "see:/home/meyer/x", "-/home/meyer/x", "file:/home/meyer/x"),
+            *("sftp://meyer@gpu17/home/meyer/x", "C:/Users", "../../meyer/mimic", "(/lustre/x/y)"),
+        )
+    },
+    **{
+        f"{word} in the config": (setting("config.json", "_name_or_path", word), {}, "absolute path")
+        for word in (
+            *("../../meyer/mimic", "postgres://u:pw@h/db", "name=/p/scratch/meyer/run", "~/mimic/x"),
+            *("/hospital/data/x", "//fs/patients"),
+        )
+    },
+    # text among the weights
+    "a note in the weights' header": (
+        weights_header(note="J. Smith MRN 4711"),
+        {},
+        "words that belong to no weight",
+    ),
+    "a token that a second header covers": (
+        weights(lambda text, b: ('{"__metadata__": {"a": "' + FAKE_TOKEN + '"}, ' + text[1:], b)),
+        {},
+        "no safetensors",
+    ),
+    "header of the weights that is no mapping": (
+        weights(lambda text, b: (text.replace('{"format":"pt"}', '["J. Smith"]'), b)),
+        {},
+        "words that belong to no weight",
+    ),
+    "bytes as a weight": (tensor("notes", "U8", b"J. Smith", [8]), {}, "no weight"),
+    "a sentence as a name": (tensor("J. Smith MRN 4711", "F32", b"\0" * 8, [2]), {}, "no weight"),
+    "more bytes than the shape": (tensor("notes", "F32", b"J. Smith", [1]), {}, "not the bytes"),
+    "an entry with a note": (entry(note="J. Smith"), {}, "no weight"),
+    "one offset": (entry(data_offsets=[0]), {}, "no weight"),
+    "three offsets": (entry(data_offsets=[0, 1, 2]), {}, "no weight"),
+    "an offset in letters": (entry(data_offsets=["0", 1]), {}, "no weight"),
+    "a kind that is none": (entry(dtype=["F32"]), {}, "no weight"),
     # links and other files
+    "a link to itself": (lambda folder: (folder / "LICENSE").symlink_to("LICENSE"), {}, "cannot be read"),
     "weights are a link": (link("model.safetensors"), {}, "leads out"),
     "config is a link": (link("config.json"), {}, "leads out"),
     "link to a secret": (link("LICENSE", "/etc/hostname"), {}, "leads out"),
@@ -223,6 +307,7 @@ LOCAL = {
         "code that is not part",
     ),
     "code missing": (remove("modeling_medm_plm.py"), {}, "not in the folder"),
+    "code beside the folder": (code_beside_the_folder, {}, "not in the folder"),
     # no whole model
     "no weights": (remove("model.safetensors"), {}, "no saved model"),
     "no config": (remove("config.json"), {}, "no saved model"),
@@ -302,6 +387,119 @@ def test_an_existing_repository_that_others_see_gets_nothing(case, model_folder,
     assert hub_here.bytes_received == 0
     assert {seen.method for seen in hub_here.requests} == {"GET"}
     assert (repo.branches, repo.private) == (before, private)
+
+
+def committed(*names: str, branch: str = "main"):
+    """Put a commit with these files on a branch of the repository."""
+    from hub_server.store import Blob
+
+    def change(repo) -> None:
+        repo.branches.setdefault(branch, repo.branches["main"])
+        repo.commit(branch, {".gitattributes": Blob(b"", False)} | {n: Blob(b"x", False) for n in names})
+
+    return change
+
+
+def in_turn(*changes):
+    return lambda repo: [change(repo) for change in changes]
+
+
+def tagged(repo) -> None:
+    repo.tags["v1"] = repo.branches["main"]
+
+
+# name -> what is in the private repository that is to become public
+HELD = {
+    "predictions of patients": committed("predictions_test.parquet"),
+    "a pickle and visits": in_turn(committed("training_args.bin"), committed("visits.parquet")),
+    "a card alone": committed("README.md"),
+    "a model on another branch": committed("model.safetensors", branch="secret"),
+    "a branch without a commit of its own": lambda repo: repo.branches.update(v2=repo.branches["main"]),
+    "a model that was deleted": in_turn(committed("model.safetensors"), committed()),
+    "a tag": tagged,
+    "a request to change something": committed("notes.csv", branch="refs/pr/1"),
+}
+
+
+@pytest.mark.hub
+@pytest.mark.parametrize("revision", [None, "v2"])
+@pytest.mark.parametrize("case", HELD)
+def test_a_private_repository_that_holds_anything_is_not_opened(
+    case, revision, model_folder, hub_here, note_refused
+):
+    repo = hub_here.store.create(REPO, private=True)
+    HELD[case](repo)
+    before = dict(repo.branches)
+    with pytest.raises(InputError, match="private and not empty"):
+        publish(model_folder, REPO, revision=revision, **PUBLIC)
+    note_refused(f"opening {case} ({revision})", hub_here.bytes_received)
+    assert hub_here.bytes_received == 0
+    assert (repo.branches, repo.private) == (before, True)
+    assert publish(model_folder, REPO).commit  # privately it may go there
+
+
+@pytest.mark.hub
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("http://evil.example", "http://10.0.0.7:8080", "ftp://127.0.0.1", "evil.example", "", "https://"),
+        *("http://127.0.0.1@evil.example", "http://127.0.0.1.evil.example", "https://h:port", "http://[::1"),
+    ],
+)
+def test_a_hub_without_encryption_gets_neither_token_nor_model(address, model_folder, hub_here, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    for options in ({}, {"dry_run": True}):
+        with pytest.raises(InputError, match="HF_ENDPOINT"):
+            publish(model_folder, REPO, **options)
+    assert hub_here.requests == []
+
+
+@pytest.mark.hub
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://huggingface.co", None),
+        ("https://hub.hospital.example/", "https://hub.hospital.example"),
+        ("https://huggingface.co@evil.example:8443/x", "https://evil.example:8443"),
+        ("https://huggingface.co:8443", "https://huggingface.co:8443"),
+        ("http://[::1]:5000", "http://[::1]:5000"),
+    ],
+)
+def test_the_plan_names_a_hub_that_is_another_one(
+    address, shown, model_folder, hub_here, monkeypatch, capsys
+):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    assert publish(model_folder, REPO, dry_run=True).endpoint == shown
+    where = f" on {shown}" if shown else ""
+    assert f"To {REPO}{where}, private\n" in capsys.readouterr().out
+
+
+def test_the_present_folder_is_read_as_any_other(model_folder, monkeypatch):
+    monkeypatch.chdir(model_folder)
+    assert "config.json" in publish(".", REPO, dry_run=True).files
+    (model_folder / "modeling_medm_plm.py").unlink()
+    with pytest.raises(InputError, match="not in the folder"):
+        publish(".", REPO, dry_run=True)
+
+
+def test_the_name_of_this_machine_stays_here(model_folder, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "gpu-17")
+    path = model_folder / "README.md"
+    before = path.read_text()
+    for sentence in (
+        "on gpu-170 and agpu-17",
+        "see https://physionet.org/content/x/1.4/, [a](../b) or 1/2/3",
+    ):
+        path.write_text(f"{before}\n{sentence}\n")
+        publish(model_folder, REPO, dry_run=True)
+    path.write_text(f"{before}\ntrained by meyer@GPU-17.hospital.local\n")
+    with pytest.raises(InputError, match="absolute path"):
+        publish(model_folder, REPO, dry_run=True)
+
+
+def test_a_vocabulary_may_hold_what_looks_like_a_place(model_folder):
+    (model_folder / "vocab.txt").write_text("[PAD]\n../x\n~/x\n//a/b\ns3://\n$HOME\n")
+    publish(model_folder, REPO, dry_run=True)
 
 
 @pytest.mark.hub

@@ -85,6 +85,37 @@ def test_an_interrupted_public_upload_can_be_started_again(hub_here, model_folde
     assert publish(model_folder, REPO, **PUBLIC).is_public
 
 
+def test_a_public_repository_may_have_the_model_on_a_branch(hub_here, model_folder):
+    published = publish(model_folder, REPO, revision="v2", **PUBLIC)
+    repo = hub_here.repo(REPO)
+    assert not repo.private
+    assert repo.branches["v2"] == published.commit
+    assert set(repo.head().files) == {".gitattributes"}
+
+
+def another_branch(repo) -> None:
+    repo.branches["notes"] = repo.branches["main"]
+
+
+def another_commit(repo) -> None:
+    repo.commit("main", {**repo.head().files, "notes.csv": Blob(b"PATIENT", False)})
+
+
+def another_tag(repo) -> None:
+    repo.tags["v1"] = repo.branches["main"]
+
+
+@pytest.mark.parametrize("revision", [None, "v2"])
+@pytest.mark.parametrize("change", [another_branch, another_commit, another_tag])
+def test_what_somebody_adds_before_the_opening_keeps_it_private(change, revision, hub_here, model_folder):
+    look = Fault("GET", "/refs", action=lambda: change(hub_here.repo(REPO)), after=1)
+    hub_here.faults.append(look)
+    with pytest.raises(InputError, match="so it stays private"):
+        publish(model_folder, REPO, revision=revision, **PUBLIC)
+    assert look.reached.is_set()
+    assert hub_here.repo(REPO).private
+
+
 @pytest.mark.parametrize("gated", [False, "auto"])
 def test_an_existing_public_repository_gets_files_with_consent_only(gated, hub_here, model_folder):
     repo = hub_here.store.create(REPO, private=False)

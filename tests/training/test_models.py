@@ -207,3 +207,13 @@ def test_a_head_that_reads_the_current_note_is_refused_for_one_that_does_not(vis
     assert load_model(name, tmp_path, tiny_model_options(), use_current_note=True).config.use_current_note
     with pytest.raises(InputError, match="from other inputs"):
         load_model(name, tmp_path, tiny_model_options())
+
+
+def test_a_head_that_reads_another_field_is_refused(visits, tmp_path):
+    name = "medication_prediction"
+    tiny_model(name, visits, num_labels=3, note_field="admission_note").save_pretrained(tmp_path)
+    loaded = load_model(name, tmp_path, tiny_model_options(), note_field="admission_note")
+    assert loaded.config.note_field == "admission_note"
+    assert load_model(name, tmp_path, tiny_model_options()).config.note_field == "admission_note"
+    with pytest.raises(InputError, match="from other inputs"):
+        load_model(name, tmp_path, tiny_model_options(), note_field=None)
