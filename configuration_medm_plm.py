@@ -140,6 +140,9 @@ def _harmless(fields_of_file: dict[str, Any]) -> dict[str, Any]:
     for name in REFUSED_IN_FILES:
         if fields_of_file.get(name) is not None:
             _refuse(name, "set", "a file must not decide it", "Give it to `from_pretrained`.")
+    for name in ("output_attentions", "output_hidden_states"):
+        if not isinstance(fields_of_file.get(name), bool | None):
+            _refuse(name, fields_of_file[name], "must be true or false", "Save the model again.")
     classes = fields_of_file.get("architectures") or []
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         _refuse("architectures", classes, "must be a list of names", "Save the model again.")

@@ -286,7 +286,7 @@ def test_random_configurations_load_or_are_refused(saved, tmp_path, seed):
     assert len(outcomes) > 1
     content_of = dict(cases)
     for name, entry in results.items():
-        told = (entry["outcome"], entry.get("message", "")[:500], json.dumps(content_of[name])[:3000])
+        told = (entry["outcome"], entry.get("message", "")[:500], json.dumps(content_of[name])[:6000])
         assert entry["network"] == [], told
         assert entry["pipeline"].startswith(("loaded", "not tried", "InputError: ")), (
             entry["pipeline"],

@@ -60,7 +60,7 @@ def read_metadata(content: bytes | None, file: Path) -> dict[str, Any]:
     if header is None:
         return {}
     try:
-        metadata = yaml.load(header[1], Loader=_EachKeyOnce)
+        metadata = _EachKeyOnce(header[1]).get_single_data()
     except (yaml.YAMLError, RecursionError):
         metadata = ()
     if metadata is None:
