@@ -66,7 +66,7 @@ PRECISIONS = ("float16", "bfloat16", "float32", "float64")
 
 def refuse_upload(*args: Any, **kwargs: Any) -> None:
     """Stand in for the library's `push_to_hub`, which makes a public repository and looks at nothing."""
-    raise NotImplementedError(
+    raise PermissionError(
         "What has read patients' records is not uploaded from here. Save it into a folder and publish that "
         "by `python run_publishing.py FOLDER OWNER/NAME` of MedM-PLM, which looks it through first."
     )
@@ -156,37 +156,49 @@ def _harmless(fields_of_file: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _from_dict(cls: Any, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-    """As the library's, with one kind of error for whatever a file holds.
-
-    Args:
-        config_dict (`dict`): what stands in the file.
-        kwargs: fields that the caller sets.
-
-    Raises:
-        ValueError: for values that cannot work.
-    """
-    try:
-        return PreTrainedConfig.from_dict.__func__(cls, _harmless(config_dict), **kwargs)
-    except StrictDataclassError as error:
-        raise ValueError(_one_line(error.__cause__ or error)) from error
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
-        raise ValueError(
-            f"The configuration cannot be used: {type(error).__name__}: {_one_line(error)}"
-        ) from error
-
-
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:400]
 
 
-def _from_json_file(cls: Any, json_file: Any) -> Any:
-    """As the library's, through `from_dict`."""
-    return cls.from_dict(cls._dict_from_json_file(json_file))
+class _GuardedConfig(PreTrainedConfig):
+    """What both configurations refuse: upload past the gate, and what a file must not decide."""
+
+    push_to_hub = refuse_upload
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As the library's, with one kind of error for whatever a file holds.
+
+        Args:
+            config_dict (`dict`): what stands in the file.
+            kwargs: fields that the caller sets.
+
+        Raises:
+            ValueError: for values that cannot work.
+        """
+        try:
+            return super().from_dict(_harmless(config_dict), **kwargs)
+        except StrictDataclassError as error:
+            raise ValueError(_one_line(error.__cause__ or error)) from error
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
+            raise ValueError(
+                f"The configuration cannot be used: {type(error).__name__}: {_one_line(error)}"
+            ) from error
+
+    @classmethod
+    def from_json_file(cls, json_file: Any) -> Any:
+        """As the library's, through `from_dict`."""
+        return cls.from_dict(cls._dict_from_json_file(json_file))
+
+    def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Save as the library does; uploading is refused."""
+        if push_to_hub:
+            refuse_upload()
+        super().save_pretrained(save_directory, **kwargs)
 
 
 @strict
-class MedMPLMCodeConfig(PreTrainedConfig):
+class MedMPLMCodeConfig(_GuardedConfig):
     r"""Shape of the encoder that reads the diagnosis and medication codes of a visit.
 
     Args:
@@ -245,16 +257,6 @@ class MedMPLMCodeConfig(PreTrainedConfig):
     pad_token_id: int | None = 0
     cls_token_id: int = 1
 
-    push_to_hub = refuse_upload
-    from_dict = classmethod(_from_dict)
-    from_json_file = classmethod(_from_json_file)
-
-    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
-        """Save as the library does; uploading is refused."""
-        if push_to_hub:
-            refuse_upload()
-        super().save_pretrained(save_directory, **kwargs)
-
     def __post_init__(self, **kwargs):
         _refuse_misspelt_fields(type(self), kwargs)
         _check_further_fields(type(self), kwargs)
@@ -300,7 +302,7 @@ class MedMPLMCodeConfig(PreTrainedConfig):
 
 
 @strict
-class MedMPLMConfig(PreTrainedConfig):
+class MedMPLMConfig(_GuardedConfig):
     r"""Configuration of every MedM-PLM model: a text encoder, a code encoder, the cross-modal module and the
     heads.
 
@@ -418,16 +420,6 @@ class MedMPLMConfig(PreTrainedConfig):
     tagger_use_text_encoder: bool = True
     hidden_act: str = "gelu"
     initializer_range: float | int = 0.02
-
-    push_to_hub = refuse_upload
-    from_dict = classmethod(_from_dict)
-    from_json_file = classmethod(_from_json_file)
-
-    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
-        """Save as the library does; uploading is refused."""
-        if push_to_hub:
-            refuse_upload()
-        super().save_pretrained(save_directory, **kwargs)
 
     def __post_init__(self, **kwargs):
         _refuse_misspelt_fields(type(self), kwargs)

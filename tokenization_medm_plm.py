@@ -55,7 +55,7 @@ Codes = Sequence[str | None]
 
 def refuse_upload(*args: Any, **kwargs: Any) -> None:
     """Stand in for the library's `push_to_hub`, which makes a public repository and looks at nothing."""
-    raise NotImplementedError(
+    raise PermissionError(
         "What has read patients' records is not uploaded from here. Save it into a folder and publish that "
         "by `python run_publishing.py FOLDER OWNER/NAME` of MedM-PLM, which looks it through first."
     )
@@ -468,6 +468,22 @@ class MedMPLMProcessor(ProcessorMixin):
         return super().save_pretrained(save_directory, **kwargs)
 
     push_to_hub = refuse_upload
+
+    @classmethod
+    def _load_tokenizer_from_pretrained(
+        cls, sub_processor_type: str, folder_or_repository: Any, subfolder: str = "", **kwargs: Any
+    ) -> Any:
+        """Open the code tokenizer as what it is, and that of the notes by its Auto class.
+
+        The Auto class asks for a `config.json` beside every tokenizer. In a subfolder there is none, which
+        releases of the library before 5.23 take for a broken connection when they work offline.
+        """
+        if sub_processor_type != "code_tokenizer":
+            return super()._load_tokenizer_from_pretrained(
+                sub_processor_type, folder_or_repository, subfolder=subfolder, **kwargs
+            )
+        place = f"{subfolder}/{sub_processor_type}" if subfolder else sub_processor_type
+        return MedMPLMCodeTokenizer.from_pretrained(folder_or_repository, subfolder=place, **kwargs)
 
     def __call__(
         self,

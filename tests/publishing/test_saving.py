@@ -59,16 +59,16 @@ def test_a_text_encoder_read_from_a_folder_leaves_no_trace_of_it(tmp_path):
 @pytest.mark.parametrize("make", [lambda: build(MedMPLMForICDCoding), other_processor, tiny_config])
 def test_nothing_uploads_around_the_gate(make, tmp_path):
     saved = make()
-    with pytest.raises(NotImplementedError, match=r"run_publishing\.py"):
+    with pytest.raises(PermissionError, match=r"run_publishing\.py"):
         saved.push_to_hub(REPO)
-    with pytest.raises(NotImplementedError, match=r"run_publishing\.py"):
+    with pytest.raises(PermissionError, match=r"run_publishing\.py"):
         saved.save_pretrained(tmp_path / "saved", push_to_hub=True, repo_id=REPO)
 
 
 def test_the_code_part_alone_does_not_either(tmp_path):
-    with pytest.raises(NotImplementedError, match=r"run_publishing\.py"):
+    with pytest.raises(PermissionError, match=r"run_publishing\.py"):
         configuration_medm_plm.MedMPLMCodeConfig().push_to_hub(REPO)
-    with pytest.raises(NotImplementedError, match=r"run_publishing\.py"):
+    with pytest.raises(PermissionError, match=r"run_publishing\.py"):
         other_processor().code_tokenizer.push_to_hub(REPO)
 
 
