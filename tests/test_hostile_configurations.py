@@ -28,7 +28,7 @@ NUM_MUTANTS = 120
 REFUSALS = {"ValueError", "StrictDataclassError", "OSError", "RecursionError"}
 """What a caller has to expect. A checkpoint whose weights do not fit is the library's RuntimeError."""
 REFUSED_BY_THE_READER = {"refused a list": "TypeError"}
-"""What is no configuration at all meets the library's reader first, whose releases differ in the error's type."""
+"""What is no configuration at all meets the library's reader first; its releases differ in the type."""
 OTHER_REPOSITORY = "someone/else--modeling.Other"
 HUGE = (2**31, 10**9, 10**12, 2**63, 10**30)
 KERNELS = (
