@@ -33,13 +33,13 @@ from medm_plm.explanations.explaining import checked_task, explain_inputs, expla
 from medm_plm.explanations.faithfulness import NUM_RANDOM, SHARES, measure_faithfulness
 from medm_plm.explanations.figure import attention_figure
 from medm_plm.explanations.importance import METHODS
-from medm_plm.explanations.prediction import probabilities
+from medm_plm.explanations.prediction import medication_window_of, probabilities
 from medm_plm.explanations.visits import EXPLAINED_TASKS, visit_inputs
 from medm_plm.ontologies.titles import read_titles
 from medm_plm.training.arguments import ModelArguments
-from medm_plm.training.evaluation import METRICS_FILE
 from medm_plm.training.models import load_model
 from medm_plm.training.processors import load_processor
+from medm_plm.training.run_record import read_run_record
 from medm_plm.training.task_examples import task_examples
 from modeling_medm_plm import MedMPLMForICDCoding, MedMPLMForReadmissionPrediction, MedMPLMVisitClassifier
 from tokenization_medm_plm import MedMPLMProcessor
@@ -70,7 +70,8 @@ class ExplanationArguments:
         max_visits (`int`, defaults to 200): a sample of so many of them.
         shares (`list[float]`, *optional*): shares of words or codes that are deleted.
         num_random (`int`, defaults to 5): random deletions for each visit.
-        medication_window (`str`, *optional*): which medications the model predicts; told by its folder.
+        medication_window (`str`, *optional*): which medications the model predicts; told by its
+            configuration.
         split_ids (`str`, *optional*): folder with published lists of admission ids, if the model was trained
             with them.
         titles (`str`, *optional*): CSV with the columns `system`, `code`, `title` for codes that the packaged
@@ -101,7 +102,7 @@ class ExplanationArguments:
     medication_window: str | None = field(
         default=None,
         metadata={
-            "help": "medications that the model predicts; told by its folder",
+            "help": "medications that the model predicts; told by its configuration",
             "choices": MEDICATION_WINDOWS,
         },
     )
@@ -131,14 +132,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     (options,) = parse_arguments(ExplanationArguments, argv=argv, description=__doc__)
     model, processor = load_fine_tuned(options.model)
     options.task = checked_task(model, options.task)
-    record = _record_of(options.model)
     if options.medication_window is None:
-        options.medication_window = record.get("settings", {}).get("medication_window", MEDICATION_WINDOWS[0])
+        options.medication_window = medication_window_of(model)
     visits = read_visits(options.data)
     if options.visit is not None:
         _write_visit(options, model, processor, visits)
     if options.faithfulness:
-        if "split_ids" in record and options.split_ids is None:
+        if "split_ids" in read_run_record(options.model) and options.split_ids is None:
             raise InputError(
                 "the model was trained with published lists, so that the prepared split is not its own",
                 file=options.model,
@@ -171,12 +171,6 @@ def load_fine_tuned(folder: str | Path) -> tuple[MedMPLMVisitClassifier, MedMPLM
         )
     model = load_model(TASK_OF_CLASS[name], folder, ModelArguments()).eval()
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
-
-
-def _record_of(folder: str) -> dict[str, Any]:
-    """What the run that made the model noted down; nothing if the model came alone."""
-    path = Path(folder) / METRICS_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _write_visit(

@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, int, set[str]], ...] = (
     ("pipeline_medm_plm", 0, HUB_PACKAGES),
     ("medm_plm.errors", 0, set()),
     ("medm_plm.command_line", 1, {"yaml", "transformers"}),
+    ("medm_plm.drawing", 1, {"matplotlib"}),
     ("medm_plm.ontologies", 1, TABLE_PACKAGES),
     ("medm_plm.data", 2, METRIC_PACKAGES),
     ("medm_plm.metrics", 2, METRIC_PACKAGES),

@@ -1,8 +1,6 @@
 """Pipelines: what they say is what the model says, from a folder alone, with titles and decisions."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,6 +14,7 @@ from medm_plm.ontologies.titles import nearest_title
 from modeling_medm_plm import MedMPLMForICDCoding, MedMPLMForPreTraining
 from pipeline_medm_plm import PIPELINES
 from prepared_cohort import invent_visits, tiny_model, tiny_processor
+from strangers import run_stranger
 from tiny_predictors import TASK_NAMES, labels_of, save_predictor, tiny_predictor
 from tokenization_medm_plm import MedMPLMCodeTokenizer
 
@@ -23,15 +22,7 @@ SECRET = "zebrafish"
 VISIT_TASKS = tuple(task for task in TASK_NAMES if task != "medication_recommendation")
 
 STRANGER = """
-import json, pathlib, sys
-sys.path = [place for place in sys.path if not pathlib.Path(place, "modeling_medm_plm.py").exists()]
-sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
-try:
-    import modeling_medm_plm
-except ImportError:
-    pass
-else:
-    raise SystemExit("the project is importable here, so this proves nothing")
+import json
 from transformers import pipeline
 folder, visit = sys.argv[1], json.loads(sys.argv[2])
 predict = pipeline("medm-plm-icd-coding", model=folder, trust_remote_code=True, device="cpu")
@@ -305,23 +296,52 @@ def test_load_pipeline_says_what_is_wrong_in_one_line(folder, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_that_does_not_exist_is_called_that(tmp_path):
+    """A path is no name on the Hub, and what may be one is both."""
+    with pytest.raises(InputError, match="there is no such folder; expected the folder of") as caught:
+        medm_plm.load_pipeline(tmp_path / "missing")
+    assert "huggingface" not in str(caught.value)
+    with pytest.raises(InputError, match="there is no such folder"):
+        medm_plm.load_pipeline("a" * 5000)
+    with pytest.raises(InputError, match="there is no such folder, and as a name on the Hub: "):
+        medm_plm.load_pipeline("no-such/model")
+
+
+def test_one_remedy_is_said_once_where_the_model_is_for_another_task(tmp_path):
+    folder = save_predictor("icd_coding", tmp_path / "coding")
+    with pytest.raises(InputError, match="received medm-plm-readmission, expected medm-plm-icd-coding"):
+        medm_plm.load_pipeline(folder, task="medm-plm-readmission")
+    rows = invent_visits()
+    tiny_model("pretraining", rows).save_pretrained(tmp_path / "pretrained")
+    tiny_processor(rows).save_pretrained(tmp_path / "pretrained")
+    with pytest.raises(
+        InputError, match="received MedMPLMForPreTraining, expected a model that was fine-tuned"
+    ):
+        medm_plm.load_pipeline(tmp_path / "pretrained", task="medm-plm-icd-coding")
+    (folder / "processor_config.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be opened") as caught:
+        medm_plm.load_pipeline(folder)
+    assert str(caught.value).count("give ") == 1
+
+
+def test_a_tokenizer_without_its_words_is_refused(tmp_path):
+    """The library would make an empty one, and every prediction would be made from unknown words."""
+    folder = save_predictor("icd_coding", tmp_path)
+    assert medm_plm.load_pipeline(folder, device="cpu")(visits()[0])
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(
+        InputError, match=r"cannot be opened: the text tokenizer knows \d word pieces"
+    ) as caught:
+        medm_plm.load_pipeline(folder, device="cpu")
+    assert "\n" not in str(caught.value)
+    assert "tokenizer.json" in str(caught.value)
+
+
 def test_a_stranger_opens_the_pipeline_from_the_folder_alone(tmp_path):
     folder = save_predictor("icd_coding", tmp_path / "model")
     visit = {"note": "patient has heart and sugar", "medication_codes": ["C03C", "ATC:A10A"]}
-    script = tmp_path / "stranger.py"
-    script.write_text(STRANGER)
-    done = subprocess.run(
-        [sys.executable, "-I", str(script), str(folder), json.dumps(visit)],
-        cwd=tmp_path,
-        env={"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if "this proves nothing" in done.stderr:
-        pytest.skip("the project is installed in this environment; the folder is opened in CI's empty one")
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    printed = run_stranger(tmp_path, STRANGER, folder, json.dumps(visit))
+    found = json.loads(printed.strip().splitlines()[-1])
     assert found == pipeline_of("icd_coding")(visit)
     assert all(entry["title"] for entry in found)
 

@@ -19,23 +19,16 @@ from medm_plm.data.ner import read_corpus
 from medm_plm.errors import InputError
 from medm_plm.metrics.spans import span_metrics
 from prepared_cohort import PROJECT_ROOT, pretrained_folder, smoke_options
+from strangers import run_stranger
 
 DRUGS = ("aspirin", "zinc", "morphine", "insulin", "lasix", "heparin")
 ILLS = ("fever", "chest pain", "nausea", "low mood", "cough", "rash")
 FILLERS = ("the", "patient", "today", "was", "seen", "and", "then", "here", "still", "at", "home")
 
 STRANGER = """
-import pathlib, sys, torch
-sys.path = [place for place in sys.path if not pathlib.Path(place, "modeling_medm_plm.py").exists()]
-sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 folder, out = sys.argv[1:]
-try:
-    import modeling_medm_plm
-except ImportError:
-    pass
-else:
-    raise SystemExit("the project is importable here, so this proves nothing")
 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
 model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=True).eval()
 inputs = tokenizer("zinc for chest pain", return_tensors="pt")
@@ -121,19 +114,7 @@ def test_a_tagger_from_files_to_metrics_predictions_and_a_model(files, tmp_path,
 def test_a_saved_tagger_opens_where_the_project_is_not_importable(files, tmp_path):
     folder, out = tmp_path / "model", tmp_path / "out.pt"
     run_finetuning.main(options(files, folder, num_train_epochs=1))
-    script = tmp_path / "stranger.py"
-    script.write_text(STRANGER)
-    done = subprocess.run(
-        [sys.executable, "-I", str(script), str(folder), str(out)],
-        cwd=tmp_path,
-        env={"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if "this proves nothing" in done.stderr:
-        pytest.skip("the project is installed in this environment; the folder is opened in CI's empty one")
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_stranger(tmp_path, STRANGER, folder, out)
     model = AutoModelForTokenClassification.from_pretrained(folder).eval()
     inputs = AutoTokenizer.from_pretrained(folder)("zinc for chest pain", return_tensors="pt")
     with torch.no_grad():

@@ -134,8 +134,12 @@ def _header(source: Source, name: str, language: str, facts: Mapping[str, Any]) 
 
 
 def _size_category(visits: int) -> str:
-    bounds = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-    return next((name for bound, name in bounds if visits < bound), "1M<n<10M")
+    """The Hub's name for a number of rows."""
+    if visits < 1_000:
+        return "n<1K"
+    bounds = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
+    power = len(str(visits)) - 4  # the first bound has four digits, each further one a digit more
+    return f"{bounds[power]}<n<{bounds[power + 1]}" if power + 1 < len(bounds) else "n>1T"
 
 
 def _structure(report: Mapping[str, Any]) -> str:

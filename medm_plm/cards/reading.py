@@ -17,6 +17,7 @@ from medm_plm.training.evaluation import METRICS_FILE
 from medm_plm.training.results import CONFIG_FILE
 
 WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
 PRIVACY_FILE = "privacy.json"
 _LENGTH_BYTES, _LARGEST_HEADER = 8, 100_000_000  # of a safetensors file
 _CANARY_FIELDS = ("insertions", "canaries", "mean_exposure", "largest_exposure")
@@ -94,7 +95,7 @@ class FinishedRun:
     Args:
         metrics (`Mapping`): `metrics.json`.
         config (`Mapping`): `config.json`.
-        num_parameters (`int`, *optional*): numbers in the weights file.
+        num_parameters (`int`, *optional*): numbers in the files of the weights.
         privacy (`Mapping`, *optional*): what `run_privacy.py` wrote of this very model.
         has_other_privacy (`bool`, defaults to False): whether the folder holds a report of another model.
     """
@@ -187,8 +188,7 @@ def read_run(folder: str | Path, privacy: str | Path | None = None) -> FinishedR
             file=path,
             remedy="measure this model: run_privacy.py measure --model",
         )
-    weights = num_parameters(folder / WEIGHTS_FILE)
-    return FinishedRun(metrics, config, weights, None if is_other else report, is_other)
+    return FinishedRun(metrics, config, num_parameters(folder), None if is_other else report, is_other)
 
 
 def _subject(report: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -259,19 +259,26 @@ def read_json(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def num_parameters(weights: Path) -> int | None:
-    """Count the numbers of a safetensors file by its header alone.
+def num_parameters(folder: Path) -> int | None:
+    """Count the weights of a model by the headers of its safetensors files alone.
 
     Args:
-        weights (`Path`): the file.
+        folder (`Path`): folder with one file, or several and their index.
 
     Returns:
-        The count; None without a file that can be read.
+        The count; None where a file is missing or damaged.
     """
     try:
-        with weights.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(_LENGTH_BYTES))
-            header = json.loads(stream.read(min(length, _LARGEST_HEADER)))
-    except (OSError, ValueError, struct.error):
+        if (folder / WEIGHTS_FILE).is_file():
+            return _num_in_file(folder / WEIGHTS_FILE)
+        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        return sum(_num_in_file(folder / Path(name).name) for name in set(index["weight_map"].values()))
+    except (AttributeError, KeyError, OSError, TypeError, ValueError, struct.error):
         return None
+
+
+def _num_in_file(weights: Path) -> int:
+    with weights.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(_LENGTH_BYTES))
+        header = json.loads(stream.read(min(length, _LARGEST_HEADER)))
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

@@ -10,7 +10,6 @@ stored in its configuration. Intervals (95 %) come from resampling patients.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +36,7 @@ from medm_plm.training.evaluation import METRICS_FILE, target_rows, task_metrics
 from medm_plm.training.models import load_model
 from medm_plm.training.processors import load_processor
 from medm_plm.training.results import Decision, intervals_record
+from medm_plm.training.run_record import read_run_record
 from medm_plm.training.task_examples import task_examples
 
 TASKS = tuple(METRICS_OF_TASK)
@@ -134,18 +134,6 @@ def _broadcastable(threshold: float | list[float]) -> Any:
     return np.asarray(threshold) if isinstance(threshold, list) else threshold
 
 
-def _record_in(folder: Path) -> dict[str, Any]:
-    """Read what the run said of itself; an empty record if it is not there."""
-    path = folder / METRICS_FILE
-    if not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InputError("the file is no valid JSON", file=path) from None
-    return record if isinstance(record, dict) else {}
-
-
 def _task(options: EvaluationArguments, record: dict[str, Any], folder: Path) -> str:
     task = options.task or record.get("task")
     if task not in TASKS:
@@ -176,7 +164,7 @@ def _read(options: EvaluationArguments) -> _Predicted:
             expected="what run_finetuning.py wrote",
             remedy="a file of run_prediction.py has no truth; measure its model by --model and --data",
         )
-    record = _record_in(path.parent)
+    record = read_run_record(path.parent)
     task = _task(options, record, path.parent)
     stored = record.get("decision", {}).get("model", {}).get("threshold")
     threshold = float(FIXED_THRESHOLD[task] if stored is None else stored)
@@ -189,7 +177,7 @@ def _predict(options: EvaluationArguments) -> _Predicted:
     folder = Path(options.model or "")
     processor = load_processor(folder)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    record = _record_in(folder)
+    record = read_run_record(folder)
     task = _task(options, record, folder)
     labels = [str(label) for label in config.id2label.values()]
     settings = record.get("settings", {})

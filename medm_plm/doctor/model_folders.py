@@ -17,6 +17,7 @@ from medm_plm.command_line import quiet_library
 from medm_plm.doctor.findings import OK, PROBLEM, WARNING, Finding, as_problem
 from medm_plm.errors import InputError
 from medm_plm.prediction import load_pipeline
+from medm_plm.prediction.loading import unknown_words
 from medm_plm.publishing.contents import check_file
 from medm_plm.publishing.folder import take_inventory
 from medm_plm.publishing.leaks import KnownSecrets
@@ -32,8 +33,6 @@ INVENTED_VISIT: dict[str, Any] = {
     "medication_codes": ["C03C"],
     "first_day_medication_codes": ["C03C"],
 }
-_LEAST_SHARE = 0.9
-"""Encoders have a few rows more than words, to reach a round number."""
 _AGAIN = "save the model again, or copy the folder again from where it came from"
 
 
@@ -157,6 +156,8 @@ def _predict(folder: Path, model: Any) -> list[Finding]:
     opener = AutoTokenizer if is_tagger else AutoProcessor
     reader = opener.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     findings = [_check_words(reader if is_tagger else reader.tokenizer, model.config.text_config)]
+    if findings[0].status == PROBLEM:
+        return findings  # it cannot be opened as a pipeline
     task = next(iter(modeling_medm_plm.pipelines_of(model.config, type(model).__name__)), None)
     if task is not None:
         visit = {name: INVENTED_VISIT[name] for name in FIELDS_OF_TASK[task].values()}
@@ -176,15 +177,10 @@ def _predict(folder: Path, model: Any) -> list[Finding]:
 
 
 def _check_words(tokenizer: Any, text_config: Any) -> Finding:
-    """Compare the words that are known with the rows of the model.
-
-    Without its vocabulary file the library makes an empty tokenizer, to which every word is unknown.
-    """
-    known, rows = len(tokenizer), text_config.vocab_size
-    if known > rows or known < _LEAST_SHARE * rows:
-        message = f"the text tokenizer knows {known} word pieces, the model has {rows}"
-        return Finding("processor", PROBLEM, message, _AGAIN)
-    return Finding("processor", OK, f"loads; {known} word pieces")
+    wrong = unknown_words(tokenizer, text_config)
+    if wrong is not None:
+        return Finding("processor", PROBLEM, wrong, _AGAIN)
+    return Finding("processor", OK, f"loads; {len(tokenizer)} word pieces")
 
 
 def _inputs(reader: Any, reads_codes: bool) -> Any:

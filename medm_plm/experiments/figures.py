@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medm_plm.errors import InputError
+from medm_plm.drawing import FILE_METADATA, new_figure
 from medm_plm.experiments.reports import AREAS, ReportSpecification
 from medm_plm.experiments.results import Result, Results, deviation, mean
 from medm_plm.experiments.specification import ExperimentList
@@ -117,15 +117,7 @@ def _line(
 
 
 def _panels(title: str, number: int) -> tuple[Any, list[Any]]:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError(
-            "figures need matplotlib, which is not installed", remedy="pip install medm-plm[figures]"
-        ) from None
-    matplotlib.rcParams["svg.hashsalt"] = "medm_plm"  # else ids in the SVG are drawn by chance
-    figure = Figure(figsize=(4.2 * number, 3.6), layout="constrained")
+    figure = new_figure(4.2 * number, 3.6)
     figure.suptitle(title)
     return figure, list(figure.subplots(1, number, squeeze=False)[0])
 
@@ -138,6 +130,6 @@ def _save(figure: Any, panels: Sequence[Any], stem: Path) -> list[Path]:
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize="small")
     stem.parent.mkdir(parents=True, exist_ok=True)
     files = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-    figure.savefig(files[0], dpi=150, metadata={"Software": None})
-    figure.savefig(files[1], metadata={"Date": None, "Creator": None})
+    figure.savefig(files[0], dpi=150, metadata=FILE_METADATA["png"])
+    figure.savefig(files[1], metadata=FILE_METADATA["svg"])
     return files

@@ -10,7 +10,7 @@ from medm_plm.data.schema import HADM_ID
 from medm_plm.errors import InputError
 from medm_plm.explanations import page
 from medm_plm.explanations.importance import Importance, available_methods, importances
-from medm_plm.explanations.prediction import Prediction, predict, task_of
+from medm_plm.explanations.prediction import Prediction, medication_window_of, predict, task_of
 from medm_plm.explanations.visits import EncodedVisit, VisitInputs, encode_visit, task_inputs
 from modeling_medm_plm import MedMPLMVisitClassifier
 from tokenization_medm_plm import MedMPLMProcessor
@@ -54,7 +54,7 @@ def explain_visit(
     task: str | None = None,
     label: str | None = None,
     methods: Sequence[str] | None = None,
-    medication_window: str = "whole_stay",
+    medication_window: str | None = None,
     titles: Mapping[str, str] | None = None,
 ) -> VisitExplanation:
     """Say which words and codes of a visit count for what a fine-tuned model predicts.
@@ -73,8 +73,8 @@ def explain_visit(
             default.
         methods (`Sequence[str]`, *optional*): `attention`, `label_attention`, `integrated_gradients` (needs
             captum); by default the attention that the model has.
-        medication_window (`str`, defaults to `"whole_stay"`): which medications the model was trained to
-            predict.
+        medication_window (`str`, *optional*): which medications the model was trained to predict; by default
+            those that its configuration tells.
         titles (`Mapping[str, str]`, *optional*): titles of codes beside the packaged ones.
 
     Returns:
@@ -88,7 +88,8 @@ def explain_visit(
         >>> page = explanation.to_html()
     """
     visit_id = visit.get(HADM_ID)
-    inputs = task_inputs(checked_task(model, task), visit, medication_window)
+    window = medication_window or medication_window_of(model)
+    inputs = task_inputs(checked_task(model, task), visit, window)
     return explain_inputs(
         model,
         processor,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from medm_plm.data.files import make_private_folder, write_private
+from medm_plm.drawing import FILE_METADATA, new_figure
 from medm_plm.errors import InputError
 from medm_plm.explanations.explaining import VisitExplanation
 from medm_plm.explanations.page import code_title
@@ -23,7 +24,6 @@ from medm_plm.explanations.visits import CODES, WORDS
 _LETTERS_OF_LINE, _LINE_HEIGHT, _INCHES_OF_LETTER = 96, 0.34, 0.085
 _DARKEST = 0.55  # share of black on which black words can still be read
 _TITLE_LETTERS = 40
-_METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
 def attention_figure(explanation: VisitExplanation, stem: Path, most_words: int = 120) -> list[Path]:
@@ -105,8 +105,8 @@ def _draw(panels: Sequence[tuple[str, Sequence[Sequence[tuple[str, float]]]]], s
                 _tile(axis, place, row, word, abs(weight) / largest)
                 place += len(word) + 2
     make_private_folder(stem.parent)
-    files = [stem.with_name(f"{stem.name}.{kind}") for kind in _METADATA]
-    for path, (kind, metadata) in zip(files, _METADATA.items(), strict=True):
+    files = [stem.with_name(f"{stem.name}.{kind}") for kind in FILE_METADATA]
+    for path, (kind, metadata) in zip(files, FILE_METADATA.items(), strict=True):
         save = partial(figure.savefig, format=kind, dpi=150, metadata=metadata)
         write_private(path, save)
     return files
@@ -123,17 +123,9 @@ def _tile(axis: Any, place: float, row: int, word: str, share: float) -> None:
 
 
 def _axes(num_lines: Sequence[int]) -> tuple[Any, list[Any]]:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError(
-            "figures need matplotlib, which is not installed", remedy="pip install medm-plm[figures]"
-        ) from None
-    matplotlib.rcParams["svg.hashsalt"] = "medm_plm"  # else ids in the SVG are drawn by chance
     width = _LETTERS_OF_LINE * _INCHES_OF_LETTER
     heights = [lines * _LINE_HEIGHT for lines in num_lines]
-    figure = Figure(figsize=(width, sum(heights) + 0.6 * len(heights)), layout="constrained")
+    figure = new_figure(width, sum(heights) + 0.6 * len(heights))
     axes = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axis, lines in zip(axes, num_lines, strict=True):
         axis.set_xlim(0, _LETTERS_OF_LINE + 2)

@@ -15,10 +15,13 @@ import torch
 
 from medm_plm.data import tasks
 from medm_plm.data.collators import VisitCollator
+from medm_plm.data.schema import ADMISSION_NOTE
 from medm_plm.errors import InputError
 from medm_plm.explanations.visits import EXPLAINED_TASKS, VisitInputs
 from modeling_medm_plm import MedMPLMForICDCoding, MedMPLMForReadmissionPrediction, MedMPLMVisitClassifier
 from tokenization_medm_plm import CODE_TYPE_OF_SYSTEM, DIAGNOSIS_TYPE, MedMPLMProcessor
+
+WHOLE_STAY, FIRST_DAY = tasks.MEDICATION_WINDOWS
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,18 @@ def task_of(model: MedMPLMVisitClassifier) -> str:
         received=type(model).__name__,
         expected=f"a model that run_finetuning.py wrote for {' or '.join(EXPLAINED_TASKS)}",
     )
+
+
+def medication_window_of(model: MedMPLMVisitClassifier) -> str:
+    """Tell from the configuration of a fine-tuned model which medications it was trained to predict.
+
+    Args:
+        model (`MedMPLMVisitClassifier`): the model.
+
+    Returns:
+        `first_day` if it reads what is known at admission in place of the whole note, else `whole_stay`.
+    """
+    return FIRST_DAY if model.config.note_field == ADMISSION_NOTE else WHOLE_STAY
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from medm_plm.errors import InputError
 from medm_plm.ontologies.codes import qualify, split_qualified
 from medm_plm.ontologies.ontology import get_ontology
 
+_TITLE_COLUMNS = ("system", "code", "title")
+
 
 def nearest_title(
     qualified: str, titles: Mapping[str, str] = MappingProxyType({})
@@ -80,6 +82,8 @@ def read_titles(path: str | Path) -> Mapping[str, str]:
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as stream:
             rows = csv.DictReader(stream)
+            if any((rows.fieldnames or []).count(name) != 1 for name in _TITLE_COLUMNS):
+                raise KeyError  # also where no row follows
             for row in rows:
                 titles[qualify(row["system"], row["code"])] = row["title"].strip()
     except OSError as error:

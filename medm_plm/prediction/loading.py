@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 from transformers import AutoConfig, pipeline
 
 from medm_plm.command_line import quiet_library
 from medm_plm.errors import InputError
 from modeling_medm_plm import pipelines_of
 from pipeline_medm_plm import PIPELINES, MedMPLMVisitPipeline
+
+_LEAST_SHARE = 0.9
+"""Encoders have a few rows more than words, to reach a round number."""
+_SAVED_MODEL = "the folder of a model that run_finetuning.py wrote"
 
 
 def load_pipeline(model: str | Path, task: str | None = None, **kwargs: Any) -> MedMPLMVisitPipeline:
@@ -30,23 +36,24 @@ def load_pipeline(model: str | Path, task: str | None = None, **kwargs: Any) -> 
         The pipeline.
 
     Raises:
-        InputError: if there is no such model, it was not fine-tuned for a task that has a pipeline, or device
-        or precision do not exist.
+        InputError: if there is no such model, it was not fine-tuned for the task, or for any that has a
+        pipeline, its tokenizer does not know its words, or device or precision do not exist.
 
     Example:
         >>> predict = load_pipeline("demo-output/icd_coding")
         >>> predict({"note": "swollen legs", "medication_codes": ["C03C"]}, top_k=3)
     """
     _check_dtype(kwargs.get("dtype"))
+    _check_place(model)
     revision = {"revision": kwargs["revision"]} if "revision" in kwargs else {}
     try:
         with quiet_library():
             config = _read_config(str(model), revision)
-            name = task or _task_of(config, model)
-            return pipeline(
+            name = _task_of(config, model, task)
+            predict = pipeline(
                 name,
                 model=str(model),
-                pipeline_class=_class_of(name),
+                pipeline_class=PIPELINES[name],
                 trust_remote_code=False,
                 **kwargs,
             )
@@ -59,10 +66,48 @@ def load_pipeline(model: str | Path, task: str | None = None, **kwargs: Any) -> 
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if not os.path.exists(model):
+            reason = f"there is no such folder, and as a name on the Hub: {reason}"
         raise InputError(
-            f"the model cannot be opened: {(str(error).splitlines() or [type(error).__name__])[0]}",
+            f"the model cannot be opened: {reason}", file=model, remedy=f"give {_SAVED_MODEL}"
+        ) from None
+    wrong = unknown_words(predict.processor.tokenizer, predict.model.config.text_config)
+    if wrong is not None:
+        remedy = "see that tokenizer.json is whole: copy the folder again from where it came from"
+        raise InputError(f"the model cannot be opened: {wrong}", file=model, remedy=remedy)
+    return predict
+
+
+def unknown_words(tokenizer: Any, text_config: Any) -> str | None:
+    """Compare the words that a tokenizer knows with the rows of the text encoder.
+
+    Without its vocabulary file the library makes an empty tokenizer, to which every word is unknown.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): text tokenizer of a saved model.
+        text_config (`PretrainedConfig`): configuration of its text encoder.
+
+    Returns:
+        What is wrong; None if they fit.
+    """
+    known, rows = len(tokenizer), text_config.vocab_size
+    if _LEAST_SHARE * rows <= known <= rows:
+        return None
+    return f"the text tokenizer knows {known} word pieces, the model has {rows}"
+
+
+def _check_place(model: str | Path) -> None:
+    """Refuse what is neither a folder nor a possible name on the Hub before the Hub is asked for it."""
+    if os.path.exists(model):  # unlike that of Path, it is False for a name that is too long
+        return
+    try:
+        validate_repo_id(str(model))
+    except HFValidationError:
+        raise InputError(
+            "the model cannot be opened: there is no such folder",
             file=model,
-            remedy="give the folder of a model that run_finetuning.py wrote",
+            expected=f"{_SAVED_MODEL}, or its name on the Hub",
         ) from None
 
 
@@ -83,7 +128,10 @@ def _read_config(model: str, revision: dict[str, Any]) -> Any:
         raise ValueError(f"its configuration is damaged ({type(error).__name__})") from error
 
 
-def _task_of(config: Any, model: str | Path) -> str:
+def _task_of(config: Any, model: str | Path, task: str | None) -> str:
+    """The task of a model; another name for it is refused."""
+    if task is not None and task not in PIPELINES:
+        raise InputError("unknown task", received=task, expected=", ".join(sorted(PIPELINES)))
     class_name = (config.architectures or ["none"])[0]
     names = pipelines_of(config, class_name) if config.model_type == "medm_plm" else {}
     if not names:
@@ -93,10 +141,7 @@ def _task_of(config: Any, model: str | Path) -> str:
             received=class_name,
             expected=f"a model that was fine-tuned for one of {', '.join(sorted(PIPELINES))}",
         )
-    return next(iter(names))
-
-
-def _class_of(task: str) -> type[MedMPLMVisitPipeline]:
-    if task not in PIPELINES:
-        raise InputError("unknown task", received=task, expected=", ".join(sorted(PIPELINES)))
-    return PIPELINES[task]
+    own = next(iter(names))
+    if task not in (None, own):
+        raise InputError("the model is for another task", file=model, received=task, expected=own)
+    return own

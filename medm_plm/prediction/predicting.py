@@ -124,4 +124,4 @@ def _encode(pipeline: MedMPLMVisitPipeline, example: Example, source: str | Path
     try:
         return pipeline.preprocess(example.content)
     except (TypeError, ValueError) as error:
-        raise InputError(str(error), file=source, row=example.row) from None
+        raise InputError(str(error), file=source, row=example.line) from None

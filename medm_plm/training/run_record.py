@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from medm_plm.data.schema import REPORT_FILE
+from medm_plm.errors import InputError
 from medm_plm.training.arguments import RunArguments
 from medm_plm.training.evaluation import METRICS_FILE
 
@@ -62,6 +63,28 @@ def run_record(
         "training": {**_plain_settings(args), **settings},
         "resources": resources(args),
     }
+
+
+def read_run_record(folder: str | Path) -> dict[str, Any]:
+    """Read what a run noted down beside its model.
+
+    Args:
+        folder (`str` or `Path`): folder of a model.
+
+    Returns:
+        The content of `metrics.json`; nothing if the model came alone.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    path = Path(folder) / METRICS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError("the file is no valid JSON", file=path) from None
+    return record if isinstance(record, dict) else {}
 
 
 def preparation_facts(folder: str | Path | None) -> dict[str, Any] | None:

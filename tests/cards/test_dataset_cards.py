@@ -46,6 +46,28 @@ def test_invented_data(tmp_path):
     assert "$" not in text
 
 
+@pytest.mark.parametrize(
+    ("visits", "category"),
+    [
+        (0, "n<1K"),
+        (999, "n<1K"),
+        (1_000, "1K<n<10K"),
+        (99_999, "10K<n<100K"),
+        (999_999, "100K<n<1M"),
+        (1_000_000, "1M<n<10M"),
+        (10_000_000, "10M<n<100M"),
+        (2_000_000_000, "1B<n<10B"),
+        (10**12 - 1, "100B<n<1T"),
+        (10**12, "n>1T"),
+        (10**15, "n>1T"),
+    ],
+)
+def test_the_size_is_one_of_the_hub_s_categories(visits, category, tmp_path):
+    report = {**REPORT, "visits": {"visits_prepared": visits}}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    assert DatasetCard(dataset_card(tmp_path)).data.to_dict()["size_categories"] == category
+
+
 @pytest.mark.parametrize("source", ["mimic3", "mimic4", "eicu", "meds", "table", "a new one"])
 def test_the_data_of_patients_are_not_to_be_published(tmp_path, source):
     text = dataset_card(prepared(tmp_path, source))

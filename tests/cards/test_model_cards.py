@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
+from safetensors.torch import load_file
 
 import run_card
 from medm_plm.cards import Emissions, Publisher, model_card, write_card
 from medm_plm.cards.applied import GROUPS, METRIC_FIELDS
 from medm_plm.cards.model_cards import checked
+from medm_plm.cards.reading import num_parameters
 from medm_plm.errors import InputError
 from medm_plm.training.results import Decision, store_decision
 from prepared_cohort import invent_visits, tiny_model, tiny_processor
@@ -272,6 +275,32 @@ def test_the_privacy_report_is_printed_with_its_verdict(run, tmp_path):
     (run / "privacy.json").rename(tmp_path / "elsewhere.json")
     assert "not applicable: no privacy report" in model_card(run)
     assert "AUC 0.610" in model_card(run, privacy=tmp_path / "elsewhere.json")
+
+
+def test_the_weights_of_one_file_and_of_several_are_counted(tmp_path):
+    model = tiny_model("icd_coding", invent_visits(), num_labels=3)
+    model.save_pretrained(tmp_path / "one")
+    model.save_pretrained(tmp_path / "several", max_shard_size="30KB")
+    assert len(list((tmp_path / "several").glob("model-*.safetensors"))) > 2
+    expected = sum(weights.numel() for weights in load_file(tmp_path / "one" / "model.safetensors").values())
+    assert num_parameters(tmp_path / "one") == num_parameters(tmp_path / "several") == expected
+    next((tmp_path / "several").glob("model-*.safetensors")).unlink()
+    assert num_parameters(tmp_path / "several") is None
+
+
+@pytest.mark.parametrize(
+    "header", [b"[]", b"3", b'{"a": 1}', b'{"a": {}}', b'{"a": {"shape": 2}}', b"{", b""]
+)
+def test_weights_with_a_strange_header_are_not_counted(header, tmp_path):
+    assert num_parameters(tmp_path) is None
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    assert num_parameters(tmp_path) is None
+
+
+@pytest.mark.parametrize("index", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}', "{"])
+def test_weights_with_a_strange_index_are_not_counted(index, tmp_path):
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    assert num_parameters(tmp_path) is None
 
 
 def test_carbon_is_estimated_from_stated_assumptions_only():

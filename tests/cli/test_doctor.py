@@ -220,6 +220,12 @@ def test_each_damage_is_found_and_has_a_remedy(damage, saved, tmp_path):
     assert "a" * 30 not in str(problems)
 
 
+def test_a_tokenizer_without_its_words_is_a_problem_of_the_processor(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    assert found(check_model(folder), PROBLEM).keys() == {"processor"}
+
+
 def test_status_and_json_tell_whether_something_is_wrong(saved, tmp_path, capsys):
     main(["doctor", "--model", str(saved), "--json"])
     report = json.loads(capsys.readouterr().out)

@@ -2,11 +2,11 @@
 
 import json
 import re
-from html.parser import HTMLParser
 
 import polars as pl
 import pytest
 
+from html_pages import MarkupReader
 from medm_plm.data.report import accounts
 from medm_plm.data.report import entries as reporting
 from medm_plm.data.report import page as report_page
@@ -17,24 +17,19 @@ from medm_plm.data.vocabulary import CodeVocabulary
 from prepared_cohort import invent_visits
 
 EVIL = "<script>alert('x')</script>"
-VOID = {"meta", "br", "rect", "path"}
 
 
-class Page(HTMLParser):
-    """Elements, attributes, words in headings, cells and pictures; complains of markup that is not closed."""
+class Page(MarkupReader):
+    """Elements, attributes, words in headings, cells and pictures."""
+
+    void = frozenset({"meta", "br", "rect", "path"})
 
     def __init__(self, html):
-        super().__init__()
-        self.elements, self.attributes, self.open, self.rows, self.words = [], [], [], [], {}
-        self.feed(html)
-        self.close()
-        assert not self.open, self.open
+        self.rows, self.words = [], {}
+        super().__init__(html)
 
     def handle_starttag(self, tag, attributes):
-        self.elements.append(tag)
-        self.attributes += attributes
-        if tag not in VOID:
-            self.open.append(tag)
+        super().handle_starttag(tag, attributes)
         if tag == "tr":
             self.rows.append([])
         if tag in ("td", "th"):
@@ -44,14 +39,11 @@ class Page(HTMLParser):
         self.elements.append(tag)
         self.attributes += attributes
 
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
     def handle_data(self, data):
         if not self.open:
             return
-        self.words.setdefault(self.open[-1], []).append(data)
-        if {"td", "th"} & set(self.open):
+        self.words.setdefault(self.open[-1][0], []).append(data)
+        if {"td", "th"} & {tag for tag, _ in self.open}:
             self.rows[-1][-1] += data
 
 

@@ -1,13 +1,13 @@
 """The page is whole, escapes everything, loads nothing, and says in words what its shades say."""
 
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from explained_models import VISITS, lively_model
 
 import medm_plm
+from html_pages import MarkupReader
 from medm_plm.errors import InputError
 from medm_plm.explanations.page import code_title, shade, shaded_note
 from medm_plm.explanations.visits import EncodedVisit, VisitInputs, Word
@@ -22,24 +22,12 @@ VISIT = {
 TITLES = {"ICD9CM:4280": f'the "failing" heart {EVIL}'}
 
 
-class Page(HTMLParser):
-    """Elements, attributes and shaded words; complains of markup that is not closed."""
+class Page(MarkupReader):
+    """Elements, attributes and shaded words."""
 
     def __init__(self, html):
-        super().__init__()
-        self.elements, self.attributes, self.open, self.shaded, self.words = [], [], [], {}, []
-        self.feed(html)
-        self.close()
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append(tag)
-        self.attributes += attributes
-        if tag not in ("meta", "br"):
-            self.open.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop()[0] == tag
+        self.shaded, self.words = {}, []
+        super().__init__(html)
 
     def handle_data(self, data):
         self.words.append(data)

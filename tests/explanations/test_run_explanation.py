@@ -6,6 +6,7 @@ import stat
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
 from explained_models import VISITS, lively_model
 
@@ -14,7 +15,8 @@ import run_finetuning
 from medm_plm import explain_visit
 from medm_plm.errors import InputError
 from medm_plm.explanations.figure import attention_figure, heaviest_stretch
-from prepared_cohort import pretrained_folder, smoke_options
+from prepared_cohort import pretrained_folder, smoke_options, write_prepared_folder
+from tiny_predictors import save_predictor
 
 TEST_VISIT = VISITS.filter(VISITS["split"] == "test").row(0, named=True)
 
@@ -98,6 +100,33 @@ def test_missing_weights_are_one_line(fine_tuned, tmp_path):
     shutil.copytree(fine_tuned[1], folder, ignore=shutil.ignore_patterns("model.safetensors", "checkpoints"))
     with pytest.raises(InputError, match="cannot be loaded"):
         run_explanation.load_fine_tuned(folder)
+
+
+@pytest.mark.parametrize("field", [None, "admission_note"])
+def test_the_configuration_tells_what_a_model_of_medications_reads(field, tmp_path):
+    """A model that came without the record of its run, as from the Hub."""
+    folder = save_predictor("medication_prediction", tmp_path / "model", note_field=field)
+    words = {"note": "clotclot", "admission_note": "painpain"}
+    data = write_prepared_folder(
+        tmp_path / "prepared", VISITS.with_columns(**{name: pl.lit(word) for name, word in words.items()})
+    )
+    page = tmp_path / "page.html"
+    options = ["--model", folder, "--data", data, "--visit", TEST_VISIT["hadm_id"], "--output", page]
+    run_explanation.main([*map(str, options)])
+    text = page.read_text(encoding="utf-8")
+    assert [word in text for word in words.values()] == [field is None, field is not None]
+    model, processor = run_explanation.load_fine_tuned(folder)
+    told = explain_visit(model, processor, words)
+    assert told.visit.inputs.note == words[field or "note"]
+    other = explain_visit(model, processor, words, medication_window=("first_day", "whole_stay")[bool(field)])
+    assert other.visit.inputs.note != told.visit.inputs.note
+
+
+def test_a_damaged_record_is_one_line(fine_tuned, tmp_path):
+    folder = shutil.copytree(fine_tuned[1], tmp_path / "model", ignore=shutil.ignore_patterns("checkpoints"))
+    (folder / "metrics.json").write_text("{")
+    with pytest.raises(InputError, match=r"metrics\.json: the file is no valid JSON"):
+        run_explanation.main(["--model", str(folder), *fine_tuned[2:], "--faithfulness", "true"])
 
 
 def test_the_picture_is_private_and_the_same_each_time(tmp_path):

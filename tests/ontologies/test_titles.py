@@ -58,7 +58,15 @@ def test_titles_of_the_user_come_first(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["a,b\n1,2\n", "system,code,title\nICD8,secret,x\n", "system,code,title\nATC\n"]
+    "text",
+    [
+        "",
+        "a,b\n",
+        "a,b\n1,2\n",
+        "system,code,title,title\nATC,N02A,secret,x\n",
+        "system,code,title\nICD8,secret,x\n",
+        "system,code,title\nATC\n",
+    ],
 )
 def test_another_file_is_refused_without_quoting_it(tmp_path, text):
     (tmp_path / "titles.csv").write_text(text, "utf-8")

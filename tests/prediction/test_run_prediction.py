@@ -90,10 +90,31 @@ def test_the_same_rows_in_any_kind_of_file_give_the_same_predictions(folders, tm
         source = written(tmp_path / f"visits.{kind}", plain_rows())
         run(folders, "readmission", source, tmp_path / f"{kind}.parquet")
         tables.append(pl.read_parquet(tmp_path / f"{kind}.parquet"))
-    assert tables[0].drop("row").equals(tables[1].drop("row"))
-    assert tables[0].drop("row").equals(tables[2].drop("row"))
+    assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
     assert tables[0]["row"].to_list() == list(range(1, 10))
-    assert tables[2]["row"].to_list() == list(range(2, 11))  # the header is line 1
+
+
+def test_rows_count_visits_and_errors_name_lines(tmp_path):
+    """Notes of two lines and blank lines move the lines and not the numbers."""
+    (tmp_path / "v.csv").write_text('note\n"a\nb"\n\n"c\nd"\n', "utf-8")
+    (tmp_path / "v.jsonl").write_text('{"note": "a"}\n\n\n{"note": "b"}\n', "utf-8")
+    for name, lines in (("v.csv", [3, 6]), ("v.jsonl", [1, 4])):
+        found = list(read_examples(tmp_path / name))
+        assert [example.row for example in found] == [1, 2]
+        assert [example.line for example in found] == lines
+
+
+def test_the_row_of_a_patient_is_that_of_the_visit_that_is_asked_about(tmp_path):
+    (tmp_path / "v.csv").write_text('subject_id,note\np,"a\nb"\np,"c\nd"\nq,x\nq,"y\nz"\n', "utf-8")
+    found = list(read_examples(tmp_path / "v.csv", by_patient=True))
+    assert [(example.row, example.line) for example in found] == [(2, 5), (4, 8)]
+
+
+def test_a_split_does_not_change_the_rows(tmp_path):
+    rows = [{"note": "x", "split": split} for split in ("train", "test", "test")]
+    found = read_examples(written(tmp_path / "v.parquet", rows), split="test")
+    assert [example.row for example in found] == [2, 3]
 
 
 @pytest.mark.parametrize("task", ["icd_coding", "medication_recommendation"])
@@ -222,6 +243,8 @@ def test_a_model_of_the_first_day_reads_the_note_of_the_first_day(tmp_path):
         ("v.jsonl", f'{{"note": "{SECRET}", "diagnosis_codes": [3]}}\n', "row 1: codes: expected text"),
         ("v.csv", f"note,hadm_id\n{SECRET},1,2\n", "row 2: row has another number of cells"),
         ("v.csv", f"text,hadm_id\n{SECRET},1\n", "no column of visits"),
+        ("v.csv", f'note,hadm_id\n"{SECRET}\nb",1\n{SECRET}\n', "row 4: row has another number of cells"),
+        ("v.csv", f"note,hadm_id,note\n{SECRET},1,x\n", "column note is there more than once"),
         ("v.csv", b"note\n\xff\xfe\n", "cannot be read as csv"),
         ("v.parquet", SECRET, "cannot be read as parquet"),
         ("v.xlsx", SECRET, "unknown kind of file"),

@@ -10,25 +10,16 @@ from huggingface_hub import constants, hf_hub_download
 from hub_server import Fault
 from medm_plm.publishing import publish, shareable_files
 from modeling_medm_plm import MedMPLMModel
+from strangers import require_success, write_stranger
 from tiny_models import visit_inputs
 
 pytestmark = pytest.mark.hub
 
 REPO = "hospital/medm-plm"
 STRANGER = """
-import pathlib, sys, torch
-# An editable installation puts the checkout on the path or into a finder; a stranger has neither.
-sys.path = [place for place in sys.path if not pathlib.Path(place, "modeling_medm_plm.py").exists()]
-sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+import torch
 from transformers import AutoModel, AutoProcessor
 repo, revision, inputs, out = sys.argv[1:]
-assert not any(name in sys.modules for name in ("medm_plm", "modeling_medm_plm", "configuration_medm_plm"))
-try:
-    import modeling_medm_plm
-except ImportError:
-    pass
-else:
-    raise SystemExit("the project is importable here, so this proves nothing")
 trust = {"revision": revision, "trust_remote_code": True}
 assert AutoProcessor.from_pretrained(repo, **trust)("a note", diagnosis_codes=["428.0"])
 model = AutoModel.from_pretrained(repo, **trust).eval()
@@ -40,8 +31,7 @@ with torch.no_grad():
 @pytest.fixture
 def stranger(tmp_path):
     """Words that start the stranger's process, and what it must compute."""
-    script, inputs = tmp_path / "stranger.py", tmp_path / "inputs.pt"
-    script.write_text(STRANGER)
+    script, inputs = write_stranger(tmp_path, STRANGER), tmp_path / "inputs.pt"
     torch.save(visit_inputs(), inputs)
     return lambda revision, out: (str(script), REPO, revision, str(inputs), str(tmp_path / out))
 
@@ -49,12 +39,6 @@ def stranger(tmp_path):
 def expected_output(folder) -> torch.Tensor:
     with torch.no_grad():
         return MedMPLMModel.from_pretrained(folder).eval()(**visit_inputs()).text_augmented_output
-
-
-def require_success(done) -> None:
-    if "this proves nothing" in done.stderr:
-        pytest.skip("the project is installed in this environment; CI's empty one has the stranger")
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_push_load_by_revision_reuse_the_cache_and_reload_offline(hub, run, saved_model, stranger, tmp_path):
@@ -70,21 +54,24 @@ def test_push_load_by_revision_reuse_the_cache_and_reload_offline(hub, run, save
     repo.commit("main", {"config.json": first.files["README.md"]})  # the revision must not care
     expected = expected_output(saved_model)
 
+    def run_as_stranger(revision: str, out: str, **env: str) -> None:
+        done = run(*stranger(revision, out), home="strange", knows_project=False, **env)
+        require_success(done.returncode, done.stderr)
+
     hub.forget_requests()
-    require_success(run(*stranger(first.sha, "1.pt"), home="strange", knows_project=False))
+    run_as_stranger(first.sha, "1.pt")
     assert torch.equal(torch.load(tmp_path / "1.pt", weights_only=True), expected)
     assert hub.count("GET", "model.safetensors") == 1
 
     hub.forget_requests()
-    require_success(run(*stranger(first.sha, "2.pt"), home="strange", knows_project=False))
+    run_as_stranger(first.sha, "2.pt")
     assert torch.equal(torch.load(tmp_path / "2.pt", weights_only=True), expected)
     assert hub.count("GET", "/resolve/") == 0
     # Releases of transformers before 5.23 ask once more for optional files that the repository does not have.
     assert all(seen.status == 404 for seen in hub.requests if "/resolve/" in seen.path)
 
     hub.forget_requests()
-    offline = run(*stranger(first.sha, "3.pt"), home="strange", knows_project=False, HF_HUB_OFFLINE="1")
-    require_success(offline)
+    run_as_stranger(first.sha, "3.pt", HF_HUB_OFFLINE="1")
     assert torch.equal(torch.load(tmp_path / "3.pt", weights_only=True), expected)
     assert hub.requests == []
 
@@ -95,9 +82,7 @@ def test_two_processes_load_at_once_into_one_cache(hub_here, start, saved_model,
     both = [start(*stranger(revision, f"{n}.pt"), home="shared", knows_project=False) for n in range(2)]
     for number, process in enumerate(both):
         _, err = process.communicate(timeout=240)
-        if "this proves nothing" in err:
-            pytest.skip("the project is installed in this environment; CI's empty one has the stranger")
-        assert process.returncode == 0, err[-2000:]
+        require_success(process.returncode, err)
         found = torch.load(tmp_path / f"{number}.pt", weights_only=True)
         assert torch.equal(found, expected_output(saved_model))
 

@@ -236,20 +236,9 @@ def test_other_loaders_are_evened_out_as_before(even_batches, grouping_trainer):
     assert grouping_trainer.accelerator.even_batches is even_batches
 
 
-def test_batches_hear_of_the_epoch_from_the_trainer_itself(tmp_path):
+def test_batches_hear_of_the_epoch_from_the_trainer_itself(grouping_trainer):
     """What the library passes on by itself does not reach them when several processes resume."""
-    trainer = MedMPLMTrainer(
-        model=tiny_model("pretraining", invent_visits(8)),
-        args=RunArguments(
-            output_dir=str(tmp_path),
-            use_cpu=True,
-            eval_strategy="no",
-            load_best_model_at_end=False,
-            train_sampling_strategy="group_by_length",
-        ),
-        train_examples=[{"input_ids": np.zeros(3), "code_input_ids": np.zeros(2)}] * 4,
-        data_collator=list,
-    )
+    trainer = grouping_trainer
     loaders = [trainer.get_train_dataloader() for _ in range(2)]
     trainer.callback_handler.train_dataloader = loaders[1]  # as while training
     trainer.state.epoch = 2.5

@@ -21,6 +21,15 @@ from tiny_trainers import VISITS, logged, pretraining_trainer
 
 EVERY_STEP = {"save_strategy": "steps", "save_steps": 1, "max_steps": -1, "num_train_epochs": 2}
 BY_EPOCH = {"logging_strategy": "epoch", "eval_strategy": "epoch"}
+FIRST_IS_BEST = {
+    **EVERY_STEP,
+    **BY_EPOCH,
+    "save_strategy": "epoch",
+    "learning_rate": 0.05,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "loss",
+    "greater_is_better": True,  # the loss falls, so that the first evaluation is the best
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +48,12 @@ def assert_same(one, other):
     assert one[1] == other[1]
     for name, weight in one[0].items():
         assert torch.equal(weight, other[0][name]), name
+
+
+def assert_weights_of(checkpoint, trainer):
+    weights = trainer.model.state_dict()
+    for name, saved in load_file(checkpoint / "model.safetensors").items():
+        assert torch.equal(weights[name], saved), name
 
 
 def copy_of(checkpoint, folder):
@@ -256,16 +271,7 @@ def test_a_finished_model_is_replaced_file_by_file(processor, tmp_path, monkeypa
 
 
 def test_a_damaged_best_checkpoint_is_said_and_not_loaded(processor, tmp_path, caplog):
-    options = {
-        **EVERY_STEP,
-        **BY_EPOCH,
-        "save_strategy": "epoch",
-        "learning_rate": 0.05,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "loss",
-        "greater_is_better": True,  # the first evaluation of two is the best
-    }
-    trainer = pretraining_trainer(processor, tmp_path, **options)
+    trainer = pretraining_trainer(processor, tmp_path, **FIRST_IS_BEST)
 
     class Spoil(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
@@ -275,10 +281,7 @@ def test_a_damaged_best_checkpoint_is_said_and_not_loaded(processor, tmp_path, c
     trainer.add_callback(Spoil())
     trainer.train()
     assert "checkpoint-7, the best one, is damaged (model.safetensors" in caplog.text
-    newest = checkpoints_in(Path(trainer.args.output_dir))[0]
-    saved = load_file(newest / "model.safetensors")
-    weights = trainer.model.state_dict()
-    assert all(torch.equal(weights[name], weight) for name, weight in saved.items())
+    assert_weights_of(checkpoints_in(Path(trainer.args.output_dir))[0], trainer)
 
 
 def test_a_checkpoint_needs_the_state_of_every_process(processor, tmp_path, monkeypatch):
@@ -312,26 +315,8 @@ def test_a_stray_file_beside_what_is_staged_does_not_spoil_a_save(processor, tmp
     assert [damage(path) for path in checkpoints_in(tmp_path / "checkpoints")] == [None, None]
 
 
-def assert_weights_of(checkpoint, trainer):
-    weights = trainer.model.state_dict()
-    for name, saved in load_file(checkpoint / "model.safetensors").items():
-        assert torch.equal(weights[name], saved), name
-
-
-FIRST_IS_BEST = {
-    **EVERY_STEP,
-    **BY_EPOCH,
-    "save_strategy": "epoch",
-    "save_total_limit": 9,
-    "learning_rate": 0.05,
-    "load_best_model_at_end": True,
-    "metric_for_best_model": "loss",
-    "greater_is_better": True,  # the loss falls, so that the first evaluation is the best
-}
-
-
 def test_after_a_lost_best_checkpoint_the_best_of_the_rest_is_found(processor, tmp_path, caplog):
-    options = {**FIRST_IS_BEST, "num_train_epochs": 3}
+    options = {**FIRST_IS_BEST, "save_total_limit": 9, "num_train_epochs": 3}
     whole = pretraining_trainer(processor, tmp_path / "whole", **options)
     trained(whole)
     assert whole.state.best_global_step == 7
@@ -346,7 +331,7 @@ def test_after_a_lost_best_checkpoint_the_best_of_the_rest_is_found(processor, t
 
 
 def test_a_run_that_a_signal_stops_does_not_go_back_to_its_best_weights(processor, tmp_path):
-    trainer = pretraining_trainer(processor, tmp_path, **FIRST_IS_BEST)
+    trainer = pretraining_trainer(processor, tmp_path, **FIRST_IS_BEST, save_total_limit=9)
     trainer.add_callback(SignalAt(signal.SIGTERM, 9))
     with pytest.raises(SystemExit):
         trainer.train()
@@ -355,18 +340,7 @@ def test_a_run_that_a_signal_stops_does_not_go_back_to_its_best_weights(processo
 
 
 def test_the_best_weights_are_taken_from_a_checkpoint_of_a_model_alone(processor, tmp_path):
-    options = {
-        **EVERY_STEP,
-        **BY_EPOCH,
-        "save_strategy": "epoch",
-        "learning_rate": 0.05,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "loss",
-        "greater_is_better": True,  # the first evaluation of two is the best
-        "save_only_model": True,
-    }
+    options = {**FIRST_IS_BEST, "save_only_model": True}
     trainer = pretraining_trainer(processor, tmp_path, **options)
     trainer.train()
-    best = load_file(tmp_path / "checkpoints" / "checkpoint-7" / "model.safetensors")
-    weights = trainer.model.state_dict()
-    assert all(torch.equal(weights[name], weight) for name, weight in best.items())
+    assert_weights_of(tmp_path / "checkpoints" / "checkpoint-7", trainer)
