@@ -476,14 +476,24 @@ class MedMPLMProcessor(ProcessorMixin):
         """Open the code tokenizer as what it is, and that of the notes by its Auto class.
 
         The Auto class asks for a `config.json` beside every tokenizer. In a subfolder there is none, which
-        releases of the library before 5.23 take for a broken connection when they work offline.
+        releases of the library before 5.23 take for a broken connection when they work offline. Without its
+        files the library makes an empty tokenizer.
+
+        Raises:
+            OSError: if no vocabulary of codes is there.
         """
         if sub_processor_type != "code_tokenizer":
             return super()._load_tokenizer_from_pretrained(
                 sub_processor_type, folder_or_repository, subfolder=subfolder, **kwargs
             )
         place = f"{subfolder}/{sub_processor_type}" if subfolder else sub_processor_type
-        return MedMPLMCodeTokenizer.from_pretrained(folder_or_repository, subfolder=place, **kwargs)
+        tokenizer = MedMPLMCodeTokenizer.from_pretrained(folder_or_repository, subfolder=place, **kwargs)
+        if len(tokenizer) <= len(SPECIAL_TOKENS):
+            raise OSError(
+                f"{folder_or_repository} has no code vocabulary: expected {place}/tokenizer.json and "
+                f"{place}/tokenizer_config.json, as `save_pretrained` of the processor writes them."
+            )
+        return tokenizer
 
     def __call__(
         self,

@@ -1,6 +1,7 @@
 """Pipelines: what they say is what the model says, from a folder alone, with titles and decisions."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -335,6 +336,25 @@ def test_a_tokenizer_without_its_words_is_refused(tmp_path):
         medm_plm.load_pipeline(folder, device="cpu")
     assert "\n" not in str(caught.value)
     assert "tokenizer.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("tokenizer_config.json", "no padding token"),
+        ("code_tokenizer", "no code vocabulary"),
+        ("code_tokenizer/tokenizer.json", "num_codes"),
+        ("code_tokenizer/tokenizer_config.json", r"the code tokenizer knows \d+ codes, the model has \d+"),
+    ],
+)
+def test_a_processor_that_is_not_whole_is_refused(tmp_path, missing, said):
+    """The library opens what is left without a word, and other codes would be meant."""
+    folder = save_predictor("icd_coding", tmp_path)
+    place = folder / missing
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    with pytest.raises(InputError, match=said) as caught:
+        medm_plm.load_pipeline(folder, device="cpu")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_stranger_opens_the_pipeline_from_the_folder_alone(tmp_path):

@@ -17,7 +17,7 @@ from medm_plm.command_line import quiet_library
 from medm_plm.doctor.findings import OK, PROBLEM, WARNING, Finding, as_problem
 from medm_plm.errors import InputError
 from medm_plm.prediction import load_pipeline
-from medm_plm.prediction.loading import unknown_words
+from medm_plm.prediction.loading import unknown_codes, unknown_words
 from medm_plm.publishing.contents import check_file
 from medm_plm.publishing.folder import take_inventory
 from medm_plm.publishing.leaks import KnownSecrets
@@ -155,7 +155,7 @@ def _predict(folder: Path, model: Any) -> list[Finding]:
     is_tagger = type(model).__name__ == "MedMPLMForTokenClassification"
     opener = AutoTokenizer if is_tagger else AutoProcessor
     reader = opener.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    findings = [_check_words(reader if is_tagger else reader.tokenizer, model.config.text_config)]
+    findings = [_check_vocabulary(reader, is_tagger, model.config)]
     if findings[0].status == PROBLEM:
         return findings  # it cannot be opened as a pipeline
     task = next(iter(modeling_medm_plm.pipelines_of(model.config, type(model).__name__)), None)
@@ -176,8 +176,11 @@ def _predict(folder: Path, model: Any) -> list[Finding]:
     return [*findings, Finding("forward pass", OK, said)]
 
 
-def _check_words(tokenizer: Any, text_config: Any) -> Finding:
-    wrong = unknown_words(tokenizer, text_config)
+def _check_vocabulary(reader: Any, is_tagger: bool, config: Any) -> Finding:
+    tokenizer = reader if is_tagger else reader.tokenizer
+    wrong = unknown_words(tokenizer, config.text_config)
+    if wrong is None and not is_tagger:
+        wrong = unknown_codes(reader.code_tokenizer, config.code_config)
     if wrong is not None:
         return Finding("processor", PROBLEM, wrong, _AGAIN)
     return Finding("processor", OK, f"loads; {len(tokenizer)} word pieces")

@@ -72,9 +72,11 @@ def load_pipeline(model: str | Path, task: str | None = None, **kwargs: Any) -> 
         raise InputError(
             f"the model cannot be opened: {reason}", file=model, remedy=f"give {_SAVED_MODEL}"
         ) from None
-    wrong = unknown_words(predict.processor.tokenizer, predict.model.config.text_config)
+    processor, config = predict.processor, predict.model.config
+    wrong = unknown_words(processor.tokenizer, config.text_config)
+    wrong = wrong or unknown_codes(processor.code_tokenizer, config.code_config)
     if wrong is not None:
-        remedy = "see that tokenizer.json is whole: copy the folder again from where it came from"
+        remedy = "see that tokenizer.json and tokenizer_config.json of both tokenizers are there and whole"
         raise InputError(f"the model cannot be opened: {wrong}", file=model, remedy=remedy)
     return predict
 
@@ -92,9 +94,28 @@ def unknown_words(tokenizer: Any, text_config: Any) -> str | None:
         What is wrong; None if they fit.
     """
     known, rows = len(tokenizer), text_config.vocab_size
-    if _LEAST_SHARE * rows <= known <= rows:
+    if not _LEAST_SHARE * rows <= known <= rows:
+        return f"the text tokenizer knows {known} word pieces, the model has {rows}"
+    if tokenizer.pad_token_id is None:
+        return "the text tokenizer has no padding token, as if tokenizer_config.json were missing"
+    return None
+
+
+def unknown_codes(code_tokenizer: Any, code_config: Any) -> str | None:
+    """Compare the codes that a tokenizer knows with those that the model can predict.
+
+    Args:
+        code_tokenizer (`MedMPLMCodeTokenizer`): code tokenizer of a saved model.
+        code_config (`MedMPLMCodeConfig`): configuration of its code encoder.
+
+    Returns:
+        What is wrong; None if they fit.
+    """
+    if code_tokenizer.num_codes == code_config.vocab_size:
         return None
-    return f"the text tokenizer knows {known} word pieces, the model has {rows}"
+    return (
+        f"the code tokenizer knows {code_tokenizer.num_codes} codes, the model has {code_config.vocab_size}"
+    )
 
 
 def _check_place(model: str | Path) -> None:

@@ -124,6 +124,7 @@ def _check_model(folder: Path, files: dict[str, CheckedFile]) -> None:
             file=folder,
             expected="config.json and model.safetensors, whole or in numbered parts",
         )
+    _check_processor(folder, files)
     parts = weights - {"model.safetensors"}
     if not parts:
         return
@@ -139,4 +140,23 @@ def _check_model(folder: Path, files: dict[str, CheckedFile]) -> None:
             received=f"{len(weights)} files",
             expected=f"{len(named)}",
             remedy="save the model again into an empty folder",
+        )
+
+
+def _check_processor(folder: Path, files: dict[str, CheckedFile]) -> None:
+    """Refuse our models without all files of what reads notes and codes for them."""
+    try:
+        config = json.loads(files[names.CONFIG_FILE].content or b"")
+        reads_codes = "MedMPLMForTokenClassification" not in (config.get("architectures") or [])
+        is_ours = config.get("model_type") == "medm_plm"
+    except (ValueError, TypeError, AttributeError):
+        return  # who opens it will be told what is wrong with it
+    needed = names.PROCESSOR_FILES if reads_codes else names.NOTE_TOKENIZER_FILES
+    missing = [name for name in needed if name not in files]
+    if is_ours and missing:
+        raise InputError(
+            "the folder holds no whole processor, without which nobody can use the model",
+            file=folder,
+            received=f"no {', no '.join(missing)}",
+            remedy="save the processor into it: processor.save_pretrained",
         )

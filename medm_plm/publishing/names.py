@@ -23,6 +23,14 @@ _TOKENIZER_FILES = (
 )
 _CODE_TOKENIZER_FOLDER = "code_tokenizer"
 
+NOTE_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+PROCESSOR_FILES = (
+    "processor_config.json",
+    *NOTE_TOKENIZER_FILES,
+    *(f"{_CODE_TOKENIZER_FOLDER}/{name}" for name in NOTE_TOKENIZER_FILES),
+)
+"""Without one of them the library opens a tokenizer that knows nothing, and says nothing of it."""
+
 SHAREABLE_NAMES = frozenset(
     (
         *(CONFIG_FILE, INDEX_FILE, CARD_FILE, LICENSE_FILE, SETTINGS_FILE, *CODE_FILES),

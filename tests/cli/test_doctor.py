@@ -143,8 +143,8 @@ def test_a_fine_tuned_folder_is_well(task, tmp_path):
 @pytest.mark.parametrize("model_class", [MedMPLMModel, MedMPLMForPreTraining, MedMPLMForTokenClassification])
 def test_every_other_head_is_tried_too(model_class, tmp_path):
     processor = tiny_processor()
-    rows = {"vocab_size": len(processor.tokenizer)}
-    build(model_class, text_config=rows).save_pretrained(tmp_path / "model")
+    rows, codes = {"vocab_size": len(processor.tokenizer)}, {"vocab_size": processor.code_tokenizer.num_codes}
+    build(model_class, text_config=rows, code_config=codes).save_pretrained(tmp_path / "model")
     is_tagger = model_class is MedMPLMForTokenClassification
     (processor.tokenizer if is_tagger else processor).save_pretrained(tmp_path / "model")
     findings = check_model(tmp_path / "model")
@@ -201,6 +201,13 @@ DAMAGES = {
     ),
     "NaN": (lambda f: change_weights(f, lambda w, k: w[k].fill_(float("nan"))), "hold NaN or infinity"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "word pieces, the model has"),
+    "no tokenizer's settings": (lambda f: (f / "tokenizer_config.json").unlink(), "no padding token"),
+    "no code tokenizer": (lambda f: shutil.rmtree(f / "code_tokenizer"), "no code vocabulary"),
+    "no codes": (lambda f: (f / "code_tokenizer" / "tokenizer.json").unlink(), "num_codes"),
+    "no code tokenizer's settings": (
+        lambda f: (f / "code_tokenizer" / "tokenizer_config.json").unlink(),
+        "codes, the model has",
+    ),
 }
 
 

@@ -183,6 +183,14 @@ LOCAL = {
     "public, name without owner": (nothing, {"public": True, "confirm_public": "medm-plm"}, "another name"),
     "public, other case": (nothing, {"public": True, "confirm_public": "Hospital/medm-plm"}, "another name"),
     "private, confirmation": (nothing, {"confirm_public": REPO}, "with --public only"),
+    # a processor that is not whole
+    **{
+        f"without {name}": (remove(name), {}, f"no {name}")
+        for name in (
+            *("processor_config.json", "tokenizer.json", "tokenizer_config.json"),
+            *("code_tokenizer/tokenizer.json", "code_tokenizer/tokenizer_config.json"),
+        )
+    },
     # pickles
     "training_args.bin": (text("training_args.bin", PICKLE), {}, "a pickle"),
     "pytorch_model.bin": (text("pytorch_model.bin", b"PK\x03\x04"), {}, "a pickle"),

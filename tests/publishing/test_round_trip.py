@@ -12,6 +12,7 @@ from medm_plm.publishing import publish, shareable_files
 from modeling_medm_plm import MedMPLMModel
 from strangers import require_success, write_stranger
 from tiny_models import visit_inputs
+from tiny_processors import tiny_processor
 
 pytestmark = pytest.mark.hub
 
@@ -136,6 +137,7 @@ def test_a_run_folder_gives_its_model_and_nothing_else(hub_here, model_folder):
 
 def sharded(folder, source) -> None:
     MedMPLMModel.from_pretrained(source).save_pretrained(folder, max_shard_size="30KB")
+    tiny_processor().save_pretrained(folder)
     assert len(list(folder.glob("model-*.safetensors"))) >= 3
 
 

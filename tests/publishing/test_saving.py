@@ -52,6 +52,7 @@ def test_a_text_encoder_read_from_a_folder_leaves_no_trace_of_it(tmp_path):
         str(tmp_path / "bert"), code_config=tiny_config().code_config, node_parents=NODE_PARENTS
     )
     model.save_pretrained(tmp_path / "model")
+    other_processor().save_pretrained(tmp_path / "model")
     assert str(tmp_path) not in (tmp_path / "model" / "config.json").read_text()
     publish(tmp_path / "model", REPO, dry_run=True)
 
