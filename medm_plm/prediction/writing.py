@@ -2,7 +2,8 @@
 
 A cell of text that begins with one of `= + - @`, a tab or a line break would be taken for a formula by a
 spreadsheet, some also after blanks or with the wide forms of these signs; such a cell gets an apostrophe in
-front. Numbers stay numbers.
+front. The same holds for what follows a semicolon or a tab, at which many spreadsheets divide a line whatever
+the quotes say. Numbers stay numbers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 
 FORMULA_STARTS = ("=", "+", "-", "@")
 LINE_STARTS = ("\t", "\r", "\n")
+_OTHER_SEPARATORS = re.compile(r"(?<=[;\t])")
 OUTPUT_SUFFIXES = (".parquet", ".csv")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_SEEN = {"Cc", "Cf", "Zl", "Zp", "Zs"}  # control and format characters, separators
@@ -44,13 +46,16 @@ def neutralized(cell: Any) -> Any:
         such as `-5`, is no formula.
 
     Example:
-        >>> neutralized("=1+1"), neutralized("-5"), neutralized(-0.5)
-        ("'=1+1", '-5', -0.5)
+        >>> neutralized("=1+1"), neutralized("a;=1+1"), neutralized("-5"), neutralized(-0.5)
+        ("'=1+1", "a;'=1+1", '-5', -0.5)
     """
     if not isinstance(cell, str) or _NUMBER.fullmatch(cell):
         return cell
-    is_formula = cell.startswith(LINE_STARTS) or _first_seen(cell).startswith(FORMULA_STARTS)
-    return f"'{cell}" if is_formula else cell
+    return "".join(f"'{part}" if _is_formula(part) else part for part in _OTHER_SEPARATORS.split(cell))
+
+
+def _is_formula(text: str) -> bool:
+    return text.startswith(LINE_STARTS) or _first_seen(text).startswith(FORMULA_STARTS)
 
 
 def _first_seen(cell: str) -> str:

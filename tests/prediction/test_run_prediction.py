@@ -176,7 +176,21 @@ def test_disguised_formulas_are_neutralised(cell):
 
 
 @pytest.mark.parametrize(
-    "cell", ["", " ", "Heart failure", "a=1", "-5", "+.5e-3", "ICD9CM:4280", "\u200b", -1.5, None]
+    ("cell", "expected"),
+    [
+        (";=1", ";'=1"),
+        ("a;=2+2", "a;'=2+2"),
+        ("a;b; @x", "a;b;' @x"),
+        ("a\t=1", "a\t'=1"),
+        ("=1;+2", "'=1;'+2"),
+    ],
+)
+def test_a_formula_behind_another_separator_is_neutralised(cell, expected):
+    assert neutralized(cell) == expected
+
+
+@pytest.mark.parametrize(
+    "cell", ["", " ", "a; b", "Heart failure", "a=1", "-5", "+.5e-3", "ICD9CM:4280", "\u200b", -1.5, None]
 )
 def test_what_is_no_formula_stays(cell):
     assert neutralized(cell) == cell
