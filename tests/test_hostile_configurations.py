@@ -329,3 +329,12 @@ def test_the_estimate_of_the_weights_is_an_upper_bound(model_type, model_class, 
     estimate = sum(_count_weights(config).values())
     assert built <= estimate
     assert isinstance(config, MedMPLMConfig)
+
+
+def test_the_estimate_knows_the_weights_of_tokens():
+    """One for each label and each word piece or code; with few of them other parts would cover for these."""
+    text = {"vocab_size": 30_000, "pad_token_id": 0}
+    config = tiny_config(text_config=text, num_labels=500, classifier_token_weights=True)
+    with torch.device("meta"):
+        model = MedMPLMForICDCoding(config)
+    assert sum(value.numel() for value in model.parameters()) <= sum(_count_weights(config).values())

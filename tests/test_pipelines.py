@@ -308,6 +308,14 @@ def test_a_folder_that_does_not_exist_is_called_that(tmp_path):
         medm_plm.load_pipeline("no-such/model")
 
 
+def test_a_mistyped_folder_beside_others_is_not_told_to_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="there is no such folder; expected the folder of") as caught:
+        medm_plm.load_pipeline("demo/icd_codng")
+    assert "as a name on the Hub" not in str(caught.value)
+
+
 def test_one_remedy_is_said_once_where_the_model_is_for_another_task(tmp_path):
     folder = save_predictor("icd_coding", tmp_path / "coding")
     with pytest.raises(InputError, match="received medm-plm-readmission, expected medm-plm-icd-coding"):

@@ -119,17 +119,22 @@ def unknown_codes(code_tokenizer: Any, code_config: Any) -> str | None:
 
 
 def _check_place(model: str | Path) -> None:
-    """Refuse what is neither a folder nor a possible name on the Hub before the Hub is asked for it."""
+    """Refuse what is no folder and no likely name on the Hub either, before the Hub is asked for it."""
     if os.path.exists(model):  # unlike that of Path, it is False for a name that is too long
         return
     try:
         validate_repo_id(str(model))
+        is_mistyped = "/" in str(model) and os.path.isdir(
+            os.path.dirname(model)
+        )  # the folder above it is there
     except HFValidationError:
+        is_mistyped = True
+    if is_mistyped:
         raise InputError(
             "the model cannot be opened: there is no such folder",
             file=model,
             expected=f"{_SAVED_MODEL}, or its name on the Hub",
-        ) from None
+        )
 
 
 def _check_dtype(dtype: Any) -> None:

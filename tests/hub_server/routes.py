@@ -133,6 +133,8 @@ def info(store: Store, question: Question, id: str, revision: str = "") -> Answe
     commit = _commit_of(repo, revision)
     siblings = [{"rfilename": path} for path in sorted(commit.files)]
     facts = {"id": repo.repo_id, "sha": commit.sha, "private": repo.private, "gated": repo.gated}
+    if repo.private is None:
+        del facts["private"]  # a hub that does not tell
     return Answer(200, {**facts, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0})
 
 

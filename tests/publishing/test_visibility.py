@@ -37,6 +37,14 @@ def test_a_hub_that_makes_it_public_all_the_same_gets_nothing(hub_here, model_fo
     assert sum(seen.body for seen in hub_here.requests if "/repos/create" not in seen.path) == 0
 
 
+def test_a_hub_that_does_not_tell_counts_as_public(hub_here, model_folder, note_refused):
+    hub_here.store.create(REPO, private=True).private = None
+    with pytest.raises(InputError, match="public"):
+        publish(model_folder, REPO)
+    note_refused("visibility unknown", hub_here.bytes_received)
+    assert hub_here.bytes_received == 0
+
+
 def test_a_repository_made_public_before_the_upload_gets_nothing(hub_here, model_folder, note_refused):
     hub_here.store.create(REPO, private=True)
     goes_public(hub_here, "GET", "/revision/main", after=1)
