@@ -61,6 +61,7 @@ from medm_plm.training.evaluation import (
 )
 from medm_plm.training.feature_cache import CacheOptions, add_prefix_states
 from medm_plm.training.idle_options import refuse_idle_options
+from medm_plm.training.linear_part import join_linear_part
 from medm_plm.training.models import label_shares, load_model, new_model
 from medm_plm.training.ner import run_ner
 from medm_plm.training.processors import require_same_codes, shared_processor
@@ -136,6 +137,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _check_options(options: FinetuningArguments, model_options: ModelArguments) -> None:
     """Refuse combinations that would silently do something else than asked."""
+    if options.join_linear and (options.baseline or model_options.architecture != rivals.OWN_ARCHITECTURE):
+        received = options.baseline or model_options.architecture
+        raise InputError("option --join_linear is for MedM-PLM", received=received, remedy="leave it out")
     if options.model != "none" and options.baseline is not None:
         raise InputError("options --model and --baseline exclude each other", remedy="leave one of them out")
     architecture = model_options.architecture
@@ -200,18 +204,14 @@ def _finetune(
     processor = shared_processor(args, model_options, vocabulary, notes, saved)
     if code_folder is not None:
         require_same_codes(processor, code_folder)
-    names = {
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: i for i, label in enumerate(labels)},
-        "use_current_note": options.current_note != "none",
-        "note_field": _note_field(options),
-    }
-    if model_options.classifier == "label_attention":
-        names["label_prior"] = label_shares(examples["train"].target_labels)
+    names = _head_fields(options, model_options, examples["train"], labels)
     if pretrained is None or code_folder is not None:
         model = new_model(options.task, vocabulary, processor, model_options, code_folder, **names)
     else:
         model = load_model(options.task, pretrained, model_options, **names)
+
+    if options.join_linear and not model_options.classifier_token_weights:
+        model.token_weights.requires_grad_(False)  # not asked for beside the head
 
     tokenized, statistics = {}, {}
     for split, part in examples.items():
@@ -233,12 +233,34 @@ def _finetune(
         compute_metrics=metrics_function(options.task),
     )
     trainer.train(resume_from_checkpoint=checkpoint)
+    facts = {}
+    if options.join_linear:
+        logits = trainer.predict(ExampleDataset(tokenized["validation"])).predictions
+        parts = tokenized["train"], tokenized["validation"]
+        facts["linear_part"] = join_linear_part(trainer.accelerator.unwrap_model(model), *parts, logits)
     trainer.save_model(str(args.run_dir))
     predictions = {}
     for split in ("validation", "test"):
         output = trainer.predict(ExampleDataset(tokenized[split]))
         predictions[split] = target_rows(output.predictions, output.label_ids)
-    return predictions, {"tokenizer": statistics, "history": trainer.state.log_history}
+    return predictions, {"tokenizer": statistics, "history": trainer.state.log_history, **facts}
+
+
+def _head_fields(
+    options: FinetuningArguments, model_options: ModelArguments, train: TaskExamples, labels: list[str]
+) -> dict[str, Any]:
+    """Fields of the configuration that the task and its labels give."""
+    fields = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: i for i, label in enumerate(labels)},
+        "use_current_note": options.current_note != "none",
+        "note_field": _note_field(options),
+    }
+    if options.join_linear:
+        fields["classifier_token_weights"] = True  # where the regression will be kept
+    if model_options.classifier == "label_attention":
+        fields["label_prior"] = label_shares(train.target_labels)
+    return fields
 
 
 def _note_field(options: FinetuningArguments) -> str | None:

@@ -2,29 +2,25 @@
 
 Axes: examples, features (words, pairs of words and codes), labels.
 
-No class weights: they would move the intercepts, so that the outputs were no probabilities of anything, and
-they cost micro AUROC where labels differ in frequency. The intercept is not penalised, for the same reason.
+No class weights: they also cost micro AUROC where labels differ in frequency.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
 from medm_plm.baselines.examples import VisitExample, stack_labels
+from medm_plm.baselines.regression import choose_regularization, fit_labels, labels_to_choose_by
 from medm_plm.errors import InputError
 
 _MAX_TERMS = 50_000  # the most frequent words and pairs of words; more of them only cost time
 _CODE_WEIGHT = 0.5  # length of the codes' half of a visit's vector, the note's being 1; best on the eICU demo
-_LABELS_TO_CHOOSE_BY = 20
 _SMALL_TRAINING_SET = 100
 
 
@@ -36,7 +32,7 @@ class _Setting(NamedTuple):
 
 
 _DEFAULT = _Setting(inverse_regularization=3.0, use_pairs=True)
-_GRID = (0.3, 1.0, 3.0, 10.0)  # ascending: the search stops where the loss rises
+_GRID = (0.3, 1.0, 3.0, 10.0)
 
 
 class LinearBaseline:
@@ -89,7 +85,7 @@ class LinearBaseline:
         self.setting = self._choose(train, labels, validation) if chooses else _DEFAULT
         inputs = self._features.transform(train, self.setting.use_pairs)
         regularization = self.setting.inverse_regularization
-        self._coefficients, self._intercepts = _fit(inputs, labels[:, self._learned], regularization)
+        self._coefficients, self._intercepts = fit_labels(inputs, labels[:, self._learned], regularization)
         return self
 
     def predict_proba(self, examples: Sequence[VisitExample]) -> np.ndarray:
@@ -115,27 +111,20 @@ class LinearBaseline:
     def _choose(
         self, train: Sequence[VisitExample], labels: np.ndarray, validation: Sequence[VisitExample]
     ) -> _Setting:
-        by_frequency = self._learned[np.argsort(-labels[:, self._learned].sum(axis=0), kind="stable")]
-        spread = np.linspace(0, len(by_frequency) - 1, min(_LABELS_TO_CHOOSE_BY, len(by_frequency)))
-        chosen = by_frequency[spread.astype(np.int64)]
+        chosen = labels_to_choose_by(labels, self._learned)
         truth = stack_labels(validation)
         if truth.shape[1] != labels.shape[1]:
             received = f"{truth.shape[1]} in validation"
             raise InputError("visits differ in their labels", received=received, expected=labels.shape[1])
-        truth = truth[:, chosen]
-        losses: dict[_Setting, float] = {}
+        found = []
         for use_pairs in (True, False) if self.use_note else (False,):
             inputs = self._features.transform(train, use_pairs)
             held_out = self._features.transform(validation, use_pairs)
-            previous = np.inf
-            for regularization in _GRID:
-                coefficients, intercepts = _fit(inputs, labels[:, chosen], regularization)
-                loss = _log_loss(held_out @ coefficients + intercepts, truth)
-                losses[_Setting(regularization, use_pairs)] = loss
-                if loss > previous:
-                    break
-                previous = loss
-        return min(losses, key=losses.__getitem__)
+            loss, regularization = choose_regularization(
+                inputs, labels[:, chosen], held_out, truth[:, chosen], _GRID
+            )
+            found.append((loss, _Setting(regularization, use_pairs)))
+        return min(found, key=lambda one: one[0])[1]
 
 
 class _Features:
@@ -187,23 +176,6 @@ def _fit_if_anything(vectorizer: TfidfVectorizer, documents: Sequence[object]) -
         return vectorizer.fit(documents)
     except ValueError:  # no document has a term, or each term stands in one document only
         return None
-
-
-def _fit(inputs: csr_matrix, labels: np.ndarray, regularization: float) -> tuple[np.ndarray, np.ndarray]:
-    coefficients = np.zeros((inputs.shape[1], labels.shape[1]), np.float32)
-    intercepts = np.zeros(labels.shape[1])
-    with warnings.catch_warnings():
-        # The last digits of a rare label's optimum change no ranking and are not worth a warning each.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for index, label in enumerate(labels.T):
-            regression = LogisticRegression(C=regularization, solver="lbfgs", max_iter=300).fit(inputs, label)
-            coefficients[:, index] = regression.coef_[0]
-            intercepts[index] = regression.intercept_[0]
-    return coefficients, intercepts
-
-
-def _log_loss(scores: np.ndarray, truth: np.ndarray) -> float:
-    return float(np.logaddexp(0.0, np.where(truth, -scores, scores)).mean())
 
 
 def _sigmoid(scores: np.ndarray) -> np.ndarray:

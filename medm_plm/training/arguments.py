@@ -273,6 +273,7 @@ TASKS_OF_OPTION = {
     "medication_window": ("medication_recommendation", "medication_prediction"),
     "current_note": ("medication_recommendation",),
     "ddi_pairs": ("medication_recommendation",),
+    "join_linear": tuple(task for task in TASK_NAMES if task != "medication_recommendation"),
     "tune_threshold": TASK_NAMES,
     "fit_temperature": TASK_NAMES,
 }
@@ -302,6 +303,9 @@ class FinetuningArguments:
             visit itself: nothing, `admission_sections`, or `full`, which leaks the answer.
         max_visits (`int`, defaults to 10): longer patients are cut to their most recent visits (medication
             recommendation).
+        join_linear (`bool`, defaults to False): after training, join a logistic regression on word pieces and
+            codes to the head, in the share that is best on the validation split (`linear_part.py`); for tasks
+            of one visit.
         tune_threshold (`bool`, defaults to False): choose the probability from which a label counts as
             predicted on the validation split, in place of the task's own (0.3, or 0.5 in coding).
         fit_temperature (`bool`, defaults to False): divide logits by a temperature fitted on the validation
@@ -346,6 +350,10 @@ class FinetuningArguments:
     )
     max_visits: int = field(
         default=10, metadata={"help": "medication_recommendation: most recent visits kept"}
+    )
+    join_linear: bool = field(
+        default=False,
+        metadata={"help": "after training, join a logistic regression on word pieces and codes to the head"},
     )
     tune_threshold: bool = field(
         default=False, metadata={"help": "choose the decision threshold on the validation split"}
