@@ -555,7 +555,7 @@ def _count_weights(config: MedMPLMConfig) -> dict[str, int]:
     visit = 4 * (width + code.hidden_size)
     hidden = config.classifier_hidden_size or visit
     deep = config.classifier_num_hidden_layers * hidden * max(hidden, visit)
-    of_tokens = config.classifier_token_weights * (text.vocab_size + code.vocab_size) * labels
+    of_tokens = config.classifier_token_weights * (text.vocab_size + code.num_ontology_nodes) * labels
     tagger = 8 * config.tagger_hidden_size * (width + config.tagger_hidden_size)
     return {
         "text_config": rows * width + text.num_hidden_layers * width * (4 * width + 3 * inner),

@@ -1303,9 +1303,13 @@ class MedMPLMVisitClassifier(MedMPLMPreTrainedModel):
             self.classifier = _classifier(config, visit_size)
         self.token_weights = None
         if config.classifier_token_weights:
-            vocabularies = {"words": config.text_config.vocab_size, "codes": config.code_config.vocab_size}
+            # Codes outside the vocabulary stand in a visit as the group that they belong to, an inner node.
+            num_nodes = config.code_config.num_ontology_nodes
             self.token_weights = nn.ModuleDict(
-                {name: MedMPLMTokenWeights(config, size) for name, size in vocabularies.items()}
+                {
+                    "words": MedMPLMTokenWeights(config, config.text_config.vocab_size),
+                    "codes": MedMPLMTokenWeights(config, num_nodes),
+                }
             )
         self.post_init()
 

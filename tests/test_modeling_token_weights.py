@@ -10,7 +10,7 @@ from modeling_medm_plm import (
     MedMPLMForReadmissionPrediction,
 )
 from test_modeling_heads import change_padding, example_of
-from tiny_models import build, tiny_config, visit_inputs
+from tiny_models import NUM_NODES, build, tiny_config, visit_inputs
 
 HEADS = (MedMPLMForICDCoding, MedMPLMForReadmissionPrediction)
 WIDE = {"classifier_token_weights": True}
@@ -71,6 +71,16 @@ def test_tokens_say_nothing_before_training_and_learn_in_it():
             example[prefix + "input_ids"][example[prefix + "attention_mask"].bool()].flatten().tolist()
         )
         assert set(weight.grad.abs().sum(dim=1).nonzero().flatten().tolist()) == present
+
+
+def test_the_group_of_an_unknown_code_has_a_weight_too():
+    """The tokenizer places codes outside the vocabulary at inner nodes, whose ids lie behind all codes."""
+    model, inputs = build(MedMPLMForICDCoding, **WIDE), visit_inputs()
+    inputs["code_input_ids"][0, 1] = NUM_NODES - 1
+    with torch.no_grad():
+        before = model(**inputs).logits
+        model.token_weights["codes"].weight[NUM_NODES - 1] += 1
+        assert torch.allclose(model(**inputs).logits[0], before[0] + 1, atol=1e-5)
 
 
 def test_dropout_leaves_out_tokens_in_training_only():
