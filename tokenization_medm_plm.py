@@ -473,11 +473,10 @@ class MedMPLMProcessor(ProcessorMixin):
     def _load_tokenizer_from_pretrained(
         cls, sub_processor_type: str, folder_or_repository: Any, subfolder: str = "", **kwargs: Any
     ) -> Any:
-        """Open the code tokenizer as what it is, and that of the notes by its Auto class.
+        """Open the code tokenizer by the library's class, and that of the notes by its Auto class.
 
         The Auto class asks for a `config.json` beside every tokenizer. In a subfolder there is none, which
-        releases of the library before 5.23 take for a broken connection when they work offline. Without its
-        files the library makes an empty tokenizer.
+        releases of the library before 5.23 take for a broken connection when they work offline.
 
         Raises:
             OSError: if no vocabulary of codes is there.
@@ -487,8 +486,12 @@ class MedMPLMProcessor(ProcessorMixin):
                 sub_processor_type, folder_or_repository, subfolder=subfolder, **kwargs
             )
         place = f"{subfolder}/{sub_processor_type}" if subfolder else sub_processor_type
-        tokenizer = MedMPLMCodeTokenizer.from_pretrained(folder_or_repository, subfolder=place, **kwargs)
-        if len(tokenizer) <= len(SPECIAL_TOKENS):
+        try:
+            tokenizer = TokenizersBackend.from_pretrained(folder_or_repository, subfolder=place, **kwargs)
+            is_whole = "num_codes" in tokenizer.init_kwargs
+        except ValueError:  # from the library, if there is no tokenizer.json
+            is_whole = False
+        if not is_whole:
             raise OSError(
                 f"{folder_or_repository} has no code vocabulary: expected {place}/tokenizer.json and "
                 f"{place}/tokenizer_config.json, as `save_pretrained` of the processor writes them."

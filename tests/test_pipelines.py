@@ -351,8 +351,8 @@ def test_a_tokenizer_without_its_words_is_refused(tmp_path):
     [
         ("tokenizer_config.json", "no padding token"),
         ("code_tokenizer", "no code vocabulary"),
-        ("code_tokenizer/tokenizer.json", "num_codes"),
-        ("code_tokenizer/tokenizer_config.json", r"the code tokenizer knows \d+ codes, the model has \d+"),
+        ("code_tokenizer/tokenizer.json", "no code vocabulary"),
+        ("code_tokenizer/tokenizer_config.json", "no code vocabulary"),
     ],
 )
 def test_a_processor_that_is_not_whole_is_refused(tmp_path, missing, said):
@@ -361,6 +361,16 @@ def test_a_processor_that_is_not_whole_is_refused(tmp_path, missing, said):
     place = folder / missing
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     with pytest.raises(InputError, match=said) as caught:
+        medm_plm.load_pipeline(folder, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_codes_of_another_model_are_refused(tmp_path):
+    folder = save_predictor("icd_coding", tmp_path)
+    settings = folder / "code_tokenizer" / "tokenizer_config.json"
+    content = json.loads(settings.read_text())
+    settings.write_text(json.dumps({**content, "num_codes": content["num_codes"] - 1}))
+    with pytest.raises(InputError, match=r"the code tokenizer knows \d+ codes, the model has \d+") as caught:
         medm_plm.load_pipeline(folder, device="cpu")
     assert "\n" not in str(caught.value)
 

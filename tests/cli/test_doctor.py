@@ -203,9 +203,13 @@ DAMAGES = {
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "word pieces, the model has"),
     "no tokenizer's settings": (lambda f: (f / "tokenizer_config.json").unlink(), "no padding token"),
     "no code tokenizer": (lambda f: shutil.rmtree(f / "code_tokenizer"), "no code vocabulary"),
-    "no codes": (lambda f: (f / "code_tokenizer" / "tokenizer.json").unlink(), "num_codes"),
+    "no codes": (lambda f: (f / "code_tokenizer" / "tokenizer.json").unlink(), "no code vocabulary"),
     "no code tokenizer's settings": (
         lambda f: (f / "code_tokenizer" / "tokenizer_config.json").unlink(),
+        "no code vocabulary",
+    ),
+    "codes of another model": (
+        lambda f: change_json(f, "code_tokenizer/tokenizer_config.json", num_codes=5),
         "codes, the model has",
     ),
 }
