@@ -91,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         FinetuningArguments, NerArguments, ModelArguments, RunArguments, argv=argv, description=__doc__
     )
     _check_options(options, model_options)
+    _check_linear_part(options, model_options, args)
     if options.baseline is not None and args.publish_to is not None:
         raise InputError("options --baseline and --push_to_hub exclude each other: a baseline is not saved")
     refuse_idle_options(argv, options, model_options)
@@ -137,9 +138,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _check_options(options: FinetuningArguments, model_options: ModelArguments) -> None:
     """Refuse combinations that would silently do something else than asked."""
-    if options.join_linear and (options.baseline or model_options.architecture != rivals.OWN_ARCHITECTURE):
-        received = options.baseline or model_options.architecture
-        raise InputError("option --join_linear is for MedM-PLM", received=received, remedy="leave it out")
     if options.model != "none" and options.baseline is not None:
         raise InputError("options --model and --baseline exclude each other", remedy="leave one of them out")
     architecture = model_options.architecture
@@ -160,6 +158,18 @@ def _check_options(options: FinetuningArguments, model_options: ModelArguments) 
             "option --text_model has no place beside --model, whose text encoder is used",
             remedy="leave --text_model out, or set --model none",
         )
+
+
+def _check_linear_part(
+    options: FinetuningArguments, model_options: ModelArguments, args: RunArguments
+) -> None:
+    if not options.join_linear:
+        return
+    if options.baseline or model_options.architecture != rivals.OWN_ARCHITECTURE:
+        received = options.baseline or model_options.architecture
+        raise InputError("option --join_linear is for MedM-PLM", received=received, remedy="leave it out")
+    if args.uses_fsdp:
+        raise InputError("option --join_linear needs whole weights", received="FSDP", remedy="train with DDP")
 
 
 def _check_pretraining_data(options: FinetuningArguments) -> None:

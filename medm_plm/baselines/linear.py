@@ -1,8 +1,6 @@
 """The strong simple rival: logistic regression on the words of the note and the codes of the visit.
 
 Axes: examples, features (words, pairs of words and codes), labels.
-
-No class weights: they also cost micro AUROC where labels differ in frequency.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
 from medm_plm.data.ner import FORMATS
@@ -111,6 +112,11 @@ class RunArguments(TrainingArguments):
     hub_strategy: str = field(
         default="end", metadata={"help": "must stay end: checkpoints are never uploaded"}
     )
+
+    @property
+    def uses_fsdp(self) -> bool:
+        """Whether weights are divided among processes, by an option or by `accelerate launch`."""
+        return bool(self.fsdp) or parse_flag_from_env("ACCELERATE_USE_FSDP")
 
     def __post_init__(self) -> None:
         self.publish_to = _destination(self)

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import parse_flag_from_env
 from transformers.utils import logging
 
 from medm_plm.data.files import make_private_folder, write_private
@@ -42,7 +41,6 @@ BYTES_PER_HEADER_ENTRY = 160
 SHARE_OF_FREE_SPACE = 0.95
 GIGABYTE = 10**9
 LEFT_OUT_FILE = "notes_without_place.json"
-_FSDP_VARIABLE = "ACCELERATE_USE_FSDP"  # set by `accelerate launch`
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class CacheOptions:
             InputError: on the main process, for a limit together with FSDP.
             SystemExit: with status 1 on the other processes, likewise.
         """
-        if args.frozen_text_cache_gb is not None and (args.fsdp or parse_flag_from_env(_FSDP_VARIABLE)):
+        if args.frozen_text_cache_gb is not None and args.uses_fsdp:
             if args.process_index > 0:
                 raise SystemExit(1)
             # A process that runs the frozen layers for a note without place would wait for ever for those

@@ -1,6 +1,9 @@
 """The logistic regression that is joined to a trained head, against loops over visits."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -15,7 +18,7 @@ from medm_plm.errors import InputError
 from medm_plm.training import linear_part
 from medm_plm.training.linear_part import LEAST_VISITS, join_linear_part
 from modeling_medm_plm import MedMPLMForICDCoding, MedMPLMForReadmissionPrediction
-from prepared_cohort import pretrained_folder, smoke_options
+from prepared_cohort import PROJECT_ROOT, pretrained_folder, smoke_options
 from tiny_models import NUM_CODES, TEXT_VOCABULARY, build
 
 LABELS = 3
@@ -163,6 +166,42 @@ def test_the_weights_of_tokens_are_not_trained_unless_asked_for(pretrained, tmp_
     assert not seen["weights"].any()
     run_finetuning.main(words_of("icd_coding", pretrained, tmp_path / "b", classifier_token_weights=True))
     assert seen["weights"].any()
+
+
+def test_weights_that_are_divided_among_processes_are_refused(pretrained, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(InputError, match=r"--join_linear needs whole weights; received FSDP"):
+        run_finetuning.main(words_of("icd_coding", pretrained, tmp_path))
+
+
+@pytest.mark.slow
+def test_two_processes_join_what_one_joins(pretrained, tmp_path):
+    """The same share of the same regression, and one file of weights."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    fields = {"use_cpu": True, "classifier_dropout": 0.0}
+    words = words_of("icd_coding", pretrained, tmp_path / "two", per_device_train_batch_size=4, **fields)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "run_finetuning.py", *words],
+        cwd=PROJECT_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    run_finetuning.main(
+        words_of("icd_coding", pretrained, tmp_path / "one", per_device_train_batch_size=8, **fields)
+    )
+    one, two = (
+        json.loads((tmp_path / name / "metrics.json").read_text())["linear_part"] for name in ("one", "two")
+    )
+    assert one["tokens"] == two["tokens"]
+    assert one["inverse_regularization"] == two["inverse_regularization"]
+    assert one["validation"]["0.0"] == pytest.approx(two["validation"]["0.0"], abs=1e-12)
+    found = pl.read_parquet(tmp_path / "two" / "predictions_validation.parquet")
+    scores, truth = (np.array(found[name].to_list()) for name in ("probabilities", "labels"))
+    best = max(two["validation"].values())
+    assert linear_part.auroc_of_all(scores, truth.astype(bool)) == pytest.approx(best, abs=1e-3)
 
 
 @pytest.mark.parametrize(
